@@ -1,0 +1,1 @@
+"""The experiments: one file each, run as python -m newtos_py.bench.NAME."""

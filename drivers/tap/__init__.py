@@ -1,0 +1,1 @@
+"""The TAP driver: a link to the Linux host's own network."""

@@ -1,0 +1,1 @@
+"""The preloaded libc shim, and where to find it."""

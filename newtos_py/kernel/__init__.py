@@ -1,0 +1,1 @@
+"""The emulated microkernel: shared memory, channels, doorbells, process start, time."""

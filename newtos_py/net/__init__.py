@@ -1,0 +1,1 @@
+"""What all protocol servers share: wire formats, checksums, addresses, flow hash, steering."""

@@ -1,0 +1,1 @@
+"""Looking at a running host from outside: sockets, packets, counters."""

@@ -1,0 +1,1 @@
+"""The deterministic simulator: the engines of several hosts in one process, one virtual clock."""

@@ -1,0 +1,1 @@
+"""The TOML topology: parse it, validate it, plan which server runs on which core."""

@@ -1,0 +1,1 @@
+"""The IP server: Ethernet, ARP, IPv4, ICMP and the routing table."""

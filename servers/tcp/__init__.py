@@ -1,0 +1,1 @@
+"""The TCP server: one lane's connections and listening sockets."""

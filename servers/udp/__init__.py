@@ -1,0 +1,1 @@
+"""The UDP server: datagram sockets and their ports."""
