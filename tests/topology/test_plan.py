@@ -1,0 +1,148 @@
+"""Placement of servers on cores, and their boot order."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from newtos_py.topology import (
+    HostPlan,
+    ServerKind,
+    TopologyError,
+    parse_topology,
+    plan,
+)
+from newtos_py.topology.plan import interface_mac
+
+
+def chain(count: int, cores: dict[int, str] | None = None) -> str:
+    """Write `count` hosts in a row, each with a wire to the next."""
+    text = ""
+    for i in range(count):
+        left, right = f'"10.0.{i}.2/24"', f'"10.0.{i + 1}.1/24"'
+        text += f"[host.h{i}]\naddresses = [{left}, {right}]\n"
+        if cores and i in cores:
+            text += f"cores = {cores[i]}\n"
+    for i in range(count - 1):
+        text += f'[wire.w{i}]\nhosts = ["h{i}", "h{i + 1}"]\n'
+    return text
+
+
+def planned(text: str, cores: list[int]) -> list[HostPlan]:
+    return list(plan(parse_topology(text, "net.toml"), cores))
+
+
+def placed(host: HostPlan) -> dict[str, int]:
+    return {server.role: server.core for server in host.servers}
+
+
+def test_two_hosts_on_two_cores() -> None:
+    left, right = planned(chain(2), [0, 1])
+    assert placed(left) == dict.fromkeys(["wire.w0", "ip", "udp", "tcp0", "syscall"], 0)
+    assert set(placed(right).values()) == {1}
+    assert (left.core, right.core) == (0, 1)
+
+
+def test_a_server_says_what_it_is_and_what_it_needs() -> None:
+    (edge,) = planned(
+        '[host.edge]\naddress = "10.1.0.2/24"\ntap = { device = "t0", peer = "10.1.0.1/24" }', [3]
+    )
+    assert [
+        (server.role, server.kind, server.entry_point, server.core, server.needs)
+        for server in edge.servers
+    ] == [
+        ("tap", ServerKind.DRIVER, "tap", 3, ()),
+        ("ip", ServerKind.SERVER, "ip", 3, ("tap",)),
+        ("udp", ServerKind.SERVER, "udp", 3, ("ip",)),
+        ("tcp0", ServerKind.SERVER, "tcp", 3, ("ip",)),
+        ("syscall", ServerKind.SERVER, "syscall", 3, ("udp", "tcp0")),
+    ]
+
+
+def test_a_host_without_links_still_has_its_servers() -> None:
+    (alone,) = planned('[host.alone]\naddress = "10.0.0.2/24"', [0])
+    assert [server.role for server in alone.servers] == ["ip", "udp", "tcp0", "syscall"]
+    assert alone.interfaces == ()
+
+
+def test_interfaces_know_their_addresses() -> None:
+    _, middle, _ = planned(chain(3), [0])
+    assert [
+        (interface.role, [str(address) for address in interface.addresses])
+        for interface in middle.interfaces
+    ] == [("wire.w0", ["10.0.1.2/24"]), ("wire.w1", ["10.0.2.1/24"])]
+
+
+def test_macs_are_local_unicast_and_stay_the_same() -> None:
+    mac = interface_mac("web", "wire.lan")
+    assert len(mac) == 6
+    assert mac[0] & 3 == 2
+    assert mac == interface_mac("web", "wire.lan")
+    assert mac != interface_mac("client", "wire.lan")
+
+
+@pytest.mark.parametrize(
+    ("cores", "servers", "programs"),
+    [
+        ("1", {"wire.w0": 1, "ip": 1, "udp": 1, "tcp0": 1, "syscall": 1}, 1),
+        ("[0, 1]", {"wire.w0": 0, "ip": 1, "udp": 0, "tcp0": 1, "syscall": 0}, 0),
+        (
+            '{ default = 1, tcp0 = 0, "wire.w0" = 0 }',
+            {"wire.w0": 0, "ip": 1, "udp": 1, "tcp0": 0, "syscall": 1},
+            1,
+        ),
+        ("{ programs = 1 }", {"wire.w0": 0, "ip": 0, "udp": 0, "tcp0": 0, "syscall": 0}, 1),
+    ],
+)
+def test_cores_are_overridable(cores: str, servers: dict[str, int], programs: int) -> None:
+    first, _ = planned(chain(2, {0: cores}), [0, 1])
+    assert placed(first) == servers
+    assert first.core == programs
+
+
+def test_only_undecided_hosts_are_dealt() -> None:
+    hosts = planned(chain(4, {1: "5"}), [4, 5])
+    assert [host.core for host in hosts] == [4, 5, 5, 4]
+
+
+@pytest.mark.parametrize(
+    ("cores", "key", "message"),
+    [
+        ("2", "host.h0.cores", "core 2 is not among those this process may use; valid: 0, 1"),
+        ("[0, 2]", "host.h0.cores[1]", "core 2"),
+        ("{ default = 2 }", "host.h0.cores.default", "core 2"),
+        ("{ tcp0 = 2 }", "host.h0.cores.tcp0", "core 2"),
+        ("{ tcp = 1 }", "host.h0.cores.tcp", 'no such server; did you mean "tcp0"?'),
+    ],
+)
+def test_cores_that_do_not_exist(cores: str, key: str, message: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        planned(chain(2, {0: cores}), [0, 1])
+    assert (caught.value.line, caught.value.key) == (3, key)
+    assert message in str(caught.value)
+
+
+def test_who_shares_a_core() -> None:
+    cores = "{ default = 0, tcp0 = 1, ip = 2, programs = 2 }"
+    (host,) = planned(chain(1, {0: cores}), [0, 1, 2])
+    assert {server.role: server.shares_core for server in host.servers} == {
+        "ip": True,  # with the programs
+        "udp": True,  # with syscall
+        "tcp0": False,
+        "syscall": True,
+    }
+
+
+@given(st.integers(1, 9), st.sets(st.integers(0, 63), min_size=1, max_size=9))
+def test_every_server_has_a_core_and_stands_after_what_it_needs(
+    count: int, cores: set[int]
+) -> None:
+    hosts = planned(chain(count), sorted(cores))
+    load = [host.core for host in hosts]
+    assert max(load.count(core) for core in cores) - min(load.count(core) for core in cores) <= 1
+    for host in hosts:
+        ready: set[str] = set()
+        for server in host.servers:
+            assert server.core in cores
+            assert ready.issuperset(server.needs)
+            assert server.role not in ready
+            ready.add(server.role)
