@@ -59,8 +59,7 @@ EDGE = '[host.edge]\naddress = "10.1.0.2/24"\n' + TAP
             '[host.a]\naddress = "10.2.0.2/24"\n' + TAP,
             3,
             "host.a.tap.peer",
-            "10.1.0.1/24 shares no subnet with the host (10.2.0.2/24); "
-            "use another address of 10.2.0.0/24",
+            "shares no subnet with the host (10.2.0.2/24); use another address of 10.2.0.0/24",
         ),
         (
             HOSTS + '[wire.one]\nhosts = ["web", "client"]\n[wire.two]\nhosts = ["web", "client"]',
