@@ -96,6 +96,6 @@ lock: $(VENV)/locked
 	  --output-file requirements/dev.txt requirements/dev.in
 
 clean:
-	rm -rf $(VENV) $(BUILD) build-asan build-asan-site build-thread
+	rm -rf $(VENV) $(BUILD) build-asan build-asan-site build-test-*
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,7 +7,10 @@ many were skipped for which reason.
 
 import os
 import shutil
+import subprocess
+import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,3 +55,32 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line("skipped: nothing")
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"skipped: {count} — {reason.removeprefix('Skipped: ')}")
+
+
+@pytest.fixture(scope="session")
+def c_program(pytestconfig: pytest.Config) -> Callable[[str, str], list[str]]:
+    """Builds a program of tests/meson.build: (name, sanitizer) -> the command that runs it.
+
+    The sanitizer is one of meson's b_sanitize values: none, thread, address,undefined. Each
+    has a build directory of its own in the clone, so that only the first run compiles.
+    """
+    root = pytestconfig.rootpath
+    # meson and cffi-gen-src stand beside this Python, even where PATH does not name it.
+    env = dict(os.environ, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    # make sanitize preloads ASan into Python; compilers and other sanitizers can do without.
+    env.pop("LD_PRELOAD", None)
+
+    def build(name: str, sanitizer: str) -> list[str]:
+        build_dir = root / f"build-test-{sanitizer.replace(',', '-')}"
+        setup = ["meson", "setup", build_dir, root, "-Dtest_programs=true",
+                 f"-Db_sanitize={sanitizer}"]  # fmt: skip
+        compile_one = ["meson", "compile", "-C", build_dir, name]
+        commands = [compile_one] if (build_dir / "build.ninja").exists() else [setup, compile_one]
+        for command in commands:
+            done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+        program = ["env", "--unset=LD_PRELOAD", str(build_dir / "tests" / name)]
+        # TSan lays out the address space itself and cannot where Linux randomizes it widely.
+        return ["setarch", "--addr-no-randomize", *program] if "thread" in sanitizer else program
+
+    return build

@@ -1,6 +1,10 @@
-"""The clock is the system's monotonic one, and never goes back."""
+"""The clock is the system's monotonic one, never goes back, and is ordered between cores."""
 
+import subprocess
 import time
+from collections.abc import Callable
+
+import pytest
 
 from newtos_py.kernel import clock
 
@@ -16,3 +20,10 @@ def test_cycles_count_up() -> None:
     readings = [clock.cycles() for _ in range(1000)]
     assert readings == sorted(readings)
     assert readings[0] < readings[-1]
+
+
+@pytest.mark.parametrize("sanitizer", ["none", "thread"])
+def test_time_is_ordered_between_threads(
+    c_program: Callable[[str, str], list[str]], sanitizer: str
+) -> None:
+    subprocess.run(c_program("clock_order", sanitizer), check=True)
