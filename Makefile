@@ -64,15 +64,22 @@ programs:
 # -- Sanitizers ------------------------------------------------------------------------------
 
 # The same tests over C code built with ASan and UBSan. Python itself is not, so the run time
-# must be loaded before it. Leaks: CPython's own at exit would drown ours.
+# must be loaded before it. Reports go to files: a process other than pytest's may write one,
+# and any one of them is a failure; UBSan knows stderr only, hence no capture of descriptors.
+# Leaks are not looked for: CPython's own at exit would drown ours.
+REPORTS := $(CURDIR)/build-asan-reports
+
 sanitize: $(VENV)/locked
-	rm -rf build-asan-site
+	rm -rf build-asan-site $(REPORTS)
+	mkdir $(REPORTS)
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --target build-asan-site \
 	  -Cbuild-dir=build-asan -Csetup-args=-Db_sanitize=$(SANITIZE) .
-	PYTHONPATH=$(abspath build-asan-site) \
+	PYTHONPATH=$(CURDIR)/build-asan-site \
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
-	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	  $(BIN)/python -m pytest -m "not apps" $(PYTEST_ARGS)
+	ASAN_OPTIONS=detect_leaks=0:log_path=$(REPORTS)/asan \
+	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	  $(BIN)/python -m pytest --capture=sys -m "not apps" $(PYTEST_ARGS); \
+	status=$$?; cat $(REPORTS)/* 2>/dev/null && exit 1; exit $$status
 
 # -- Lint ------------------------------------------------------------------------------------
 
@@ -96,6 +103,6 @@ lock: $(VENV)/locked
 	  --output-file requirements/dev.txt requirements/dev.in
 
 clean:
-	rm -rf $(VENV) $(BUILD) build-asan build-asan-site build-test-*
+	rm -rf $(VENV) $(BUILD) build-asan build-asan-site build-asan-reports build-test-*
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
