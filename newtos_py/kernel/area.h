@@ -139,6 +139,7 @@ struct nt_slot_program {
     uint8_t tos;
     uint32_t max_segment;           // TCP_MAXSEG; 0: from the route
     uint32_t linger_ms;
+    uint32_t pad0[2];
     // line 1: mailbox
     uint32_t request;               // sequence << 8 | enum nt_request_kind
     uint32_t pad1;
