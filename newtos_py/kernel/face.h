@@ -6,5 +6,6 @@
 #define NT_KERNEL_FACE_H
 
 #include "newtos_py/kernel/clock.h"
+#include "newtos_py/kernel/sched.h"
 
 #endif
