@@ -1,7 +1,7 @@
 // area.h: the socket area, shared memory between one program and one TCP (or UDP) server.
 //
-// An area holds thousands of socket slots and is mapped once per program and server, so that neither
-// accept nor close maps anything. It is three sealed memfds:
+// An area holds thousands of socket slots and is mapped once per program and server, so that
+// neither accept nor close maps anything. It is three sealed memfds:
 //
 //   program side  written by the program; read by its server, by drivers and by IP (read-only)
 //                 header, event queue flags, slot blocks (struct nt_slot_program), TX data
@@ -10,22 +10,24 @@
 //   hint side     written by both: any value costs at most a look in vain
 //                 activity word and bitmap (program to server), ready bitmaps (server to program)
 //
-// Slots. The server owns all slots. It hands some out for socket() (state GRANTED, pushed to the grant
-// ring), binds others to incoming connections (ACCEPTABLE), and takes each back when the program has
-// said CLOSE and nothing in it is needed. `generation` (server block) changes each time a slot is
-// handed out; the program copies it into its own block when it takes the slot, and the server ignores
-// a program block with another generation.
+// Slots. The server owns all slots. It hands some out for socket() (state GRANTED, pushed to the
+// grant ring), binds others to incoming connections (ACCEPTABLE), and takes each back when the
+// program has said CLOSE and nothing in it is needed. `generation` (server block) changes each time
+// a slot is handed out; the program copies it into its own block when it takes the slot, and the
+// server ignores a program block with another generation.
 //
 // Byte rings (TCP). Cursors are free-running 32-bit byte counts, 0 at the start of each generation.
 // Every slot has `ring_reserve` bytes of address space a direction, of which a ring uses the first
-// 2^k. Where a cursor lies is given by the ring's geometry word, written by whoever writes the data:
+// 2^k. Where a cursor lies is given by the ring's geometry word, written by whoever writes the
+// data:
 //     position = (cursor - base) & (size - 1)         nt_geometry_position()
-// A full ring may double when its tail is just at its end: then everything in it lies in one piece and
-// keeps its position under the new geometry (base = tail - old size). The word is published before the
-// tail that needs it, so a reader that loads the tail first, then the geometry, is always right.
+// A full ring may double when its tail is just at its end: then everything in it lies in one piece
+// and keeps its position under the new geometry (base = tail - old size). The word is published
+// before the tail that needs it, so a reader that loads the tail first, then the geometry, is
+// always right.
 //
-// Datagram rings (UDP). The first page of a slot's data are NT_DGRAM_SLOTS descriptors, data follow,
-// each datagram in one piece. Cursors count datagrams.
+// Datagram rings (UDP). The first page of a slot's data are NT_DGRAM_SLOTS descriptors, data
+// follow, each datagram in one piece. Cursors count datagrams.
 //
 // Requests. A socket has at most one request open to the server (connect): the program fills the
 // mailbox, then bumps `request`; the server answers by copying it to `reply`, with `reply_errno`.
@@ -34,8 +36,8 @@
 //
 // Telling each other. The program sets the slot's activity bit, its summary bit, then the activity
 // word, then rings the server's doorbell if it sleeps. The server bumps `events` (edge), sets the
-// slot's bit in the ready bitmap of the event queue that the slot names, and marks that queue's bell.
-// Levels are always read from the cursors and states, never from hints.
+// slot's bit in the ready bitmap of the event queue that the slot names, and marks that queue's
+// bell. Levels are always read from the cursors and states, never from hints.
 #ifndef NT_KERNEL_AREA_H
 #define NT_KERNEL_AREA_H
 
@@ -46,42 +48,42 @@ enum {
     NT_AREA_VERSION = 1,
     NT_AREA_SLOTS_MAX = 8192,
     NT_AREA_QUEUES = 256,
-    NT_RING_RESERVE = 4194304,      // bytes of address space a slot and direction: the largest ring
-    NT_RING_FIRST_LOG2 = 14,        // 16 kB
-    NT_RING_LAST_LOG2 = 22,         // 4 MB
+    NT_RING_RESERVE = 4194304, // bytes of address space a slot and direction: the largest ring
+    NT_RING_FIRST_LOG2 = 14,   // 16 kB
+    NT_RING_LAST_LOG2 = 22,    // 4 MB
     NT_DGRAM_SLOTS = 64,
-    NT_DGRAM_DATA_OFFSET = 4096,    // of a slot's data: after 64 descriptors of 64 bytes
-    NT_DGRAM_DATA_BYTES = 1048576,  // data ring of a datagram slot, reused from its start when empty
-    NT_BITMAP_WORDS = 128,          // 8192 bits
+    NT_DGRAM_DATA_OFFSET = 4096,   // of a slot's data: after 64 descriptors of 64 bytes
+    NT_DGRAM_DATA_BYTES = 1048576, // data ring of a datagram slot, reused from its start when empty
+    NT_BITMAP_WORDS = 128,         // 8192 bits
     NT_SUMMARY_WORDS = 2,
 };
 
-enum nt_slot_state {                // server block; what the program sees
-    NT_SLOT_FREE = 0,               // the server's
-    NT_SLOT_GRANTED = 1,            // the program may use it for socket()
+enum nt_slot_state {     // server block; what the program sees
+    NT_SLOT_FREE = 0,    // the server's
+    NT_SLOT_GRANTED = 1, // the program may use it for socket()
     NT_SLOT_CONNECTING = 2,
-    NT_SLOT_CONNECTED = 3,          // also while closing: see flags
+    NT_SLOT_CONNECTED = 3, // also while closing: see flags
     NT_SLOT_LISTENING = 4,
-    NT_SLOT_ACCEPTABLE = 5,         // an established connection bound at the handshake; accept() claims it
-    NT_SLOT_BROKEN = 6,             // reset, refused or timed out: `error` says which
+    NT_SLOT_ACCEPTABLE = 5, // an established connection bound at the handshake; accept() claims it
+    NT_SLOT_BROKEN = 6,     // reset, refused or timed out: `error` says which
 };
 
-enum nt_slot_flags {                // server block
-    NT_SLOT_RX_FIN = 1,             // the peer's FIN follows the byte before rx_tail
-    NT_SLOT_TX_DONE = 2,            // our FIN is acknowledged
-    NT_SLOT_BOUND = 4,              // local address and port are set
-    NT_SLOT_PEER_SET = 8,           // remote address and port are set
+enum nt_slot_flags {      // server block
+    NT_SLOT_RX_FIN = 1,   // the peer's FIN follows the byte before rx_tail
+    NT_SLOT_TX_DONE = 2,  // our FIN is acknowledged
+    NT_SLOT_BOUND = 4,    // local address and port are set
+    NT_SLOT_PEER_SET = 8, // remote address and port are set
 };
 
-enum nt_slot_control {              // program block; bits are set once a generation
+enum nt_slot_control { // program block; bits are set once a generation
     NT_CONTROL_SHUT_RD = 1,
-    NT_CONTROL_SHUT_WR = 2,         // FIN after tx_tail
-    NT_CONTROL_CLOSE = 4,           // nobody will look at this slot again; finish like close(2)
-    NT_CONTROL_RESET = 8,           // with CLOSE: SO_LINGER with time 0
-    NT_CONTROL_TAKEN = 16,          // the program has taken a granted slot, or claimed an accepted one
+    NT_CONTROL_SHUT_WR = 2, // FIN after tx_tail
+    NT_CONTROL_CLOSE = 4,   // nobody will look at this slot again; finish like close(2)
+    NT_CONTROL_RESET = 8,   // with CLOSE: SO_LINGER with time 0
+    NT_CONTROL_TAKEN = 16,  // the program has taken a granted slot, or claimed an accepted one
 };
 
-enum nt_slot_options {              // program block, bits of `options`; read by the server at each sweep
+enum nt_slot_options { // program block, bits of `options`; read by the server at each sweep
     NT_OPTION_NODELAY = 1,
     NT_OPTION_CORK = 2,
     NT_OPTION_KEEPALIVE = 4,
@@ -93,12 +95,13 @@ enum nt_slot_options {              // program block, bits of `options`; read by
     NT_OPTION_PMTU_PROBE = 256,
 };
 
-enum nt_request_kind {              // low 8 bits of `request`; the rest is a sequence number
+enum nt_request_kind { // low 8 bits of `request`; the rest is a sequence number
     NT_MAIL_NONE = 0,
-    NT_MAIL_CONNECT = 1,            // TCP: connect; UDP: set or clear (port 0) the peer
+    NT_MAIL_CONNECT = 1, // TCP: connect; UDP: set or clear (port 0) the peer
 };
 
-// An Internet endpoint; addresses are 128 bit, IPv4 mapped (::ffff:a.b.c.d). Port in host byte order.
+// An Internet endpoint; addresses are 128 bit, IPv4 mapped (::ffff:a.b.c.d). Port in host byte
+// order.
 struct nt_endpoint {
     uint8_t addr[16];
     uint16_t port;
@@ -111,37 +114,37 @@ struct nt_area_program_header {
     uint32_t version;
     uint32_t slots;
     uint32_t pid;
-    uint32_t grant_head;            // grant ring: how many grants the program has taken
+    uint32_t grant_head; // grant ring: how many grants the program has taken
     uint32_t pad[11];
 };
 
-struct nt_area_queue {              // an event queue's sleeping flag, alone on its line
+struct nt_area_queue { // an event queue's sleeping flag, alone on its line
     uint32_t sleeping;
     uint32_t pad[15];
 };
 
 struct nt_slot_program {
     // line 0: data path
-    uint32_t tx_tail;               // bytes (datagrams) written so far
-    uint32_t rx_head;               // bytes (datagrams) read so far
+    uint32_t tx_tail; // bytes (datagrams) written so far
+    uint32_t rx_head; // bytes (datagrams) read so far
     uint64_t tx_geometry;
-    uint32_t generation;            // of the slot as the program took it
-    uint32_t control;               // enum nt_slot_control
-    uint32_t options;               // enum nt_slot_options
-    uint16_t queue;                 // event queue that hears of this slot
-    uint16_t rx_want_log2;          // 0, or the RX ring size class asked for (SO_RCVBUF)
-    uint32_t rx_wake_bytes;         // SO_RCVLOWAT; 0 means 1
-    uint32_t user_timeout_ms;       // TCP_USER_TIMEOUT; 0: default
-    uint16_t keep_idle_s;           // 0: default
+    uint32_t generation;      // of the slot as the program took it
+    uint32_t control;         // enum nt_slot_control
+    uint32_t options;         // enum nt_slot_options
+    uint16_t queue;           // event queue that hears of this slot
+    uint16_t rx_want_log2;    // 0, or the RX ring size class asked for (SO_RCVBUF)
+    uint32_t rx_wake_bytes;   // SO_RCVLOWAT; 0 means 1
+    uint32_t user_timeout_ms; // TCP_USER_TIMEOUT; 0: default
+    uint16_t keep_idle_s;     // 0: default
     uint16_t keep_interval_s;
     uint16_t keep_count;
-    uint8_t ttl;                    // 0: default
+    uint8_t ttl; // 0: default
     uint8_t tos;
-    uint32_t max_segment;           // TCP_MAXSEG; 0: from the route
+    uint32_t max_segment; // TCP_MAXSEG; 0: from the route
     uint32_t linger_ms;
     uint32_t pad0[2];
     // line 1: mailbox
-    uint32_t request;               // sequence << 8 | enum nt_request_kind
+    uint32_t request; // sequence << 8 | enum nt_request_kind
     uint32_t pad1;
     struct nt_endpoint target;
     uint32_t pad2[8];
@@ -151,35 +154,35 @@ struct nt_area_server_header {
     uint32_t magic;
     uint32_t version;
     uint32_t slots;
-    uint32_t protocol;              // 6 TCP, 17 UDP
-    uint32_t grant_tail;            // grant ring: how many slots were granted so far
-    uint32_t generation;            // of the server; changes when it was restarted
-    uint32_t cold_starts;           // changes when the server came back without its arena
+    uint32_t protocol;    // 6 TCP, 17 UDP
+    uint32_t grant_tail;  // grant ring: how many slots were granted so far
+    uint32_t generation;  // of the server; changes when it was restarted
+    uint32_t cold_starts; // changes when the server came back without its arena
     uint32_t pad[9];
-    uint32_t grant[8192];           // slot numbers, index & (NT_AREA_SLOTS_MAX - 1)
+    uint32_t grant[8192]; // slot numbers, index & (NT_AREA_SLOTS_MAX - 1)
 };
 
 struct nt_slot_server {
     // line 0: data path
-    uint32_t rx_tail;               // bytes (datagrams) delivered so far
-    uint32_t tx_head;               // bytes (datagrams) that the server no longer needs
+    uint32_t rx_tail; // bytes (datagrams) delivered so far
+    uint32_t tx_head; // bytes (datagrams) that the server no longer needs
     uint64_t rx_geometry;
     uint32_t generation;
-    uint32_t events;                // bumped at every change worth a wake-up
-    uint8_t state;                  // enum nt_slot_state
-    uint8_t flags;                  // enum nt_slot_flags
-    uint8_t tx_max_log2;            // largest TX ring that the connection can use now
+    uint32_t events;     // bumped at every change worth a wake-up
+    uint8_t state;       // enum nt_slot_state
+    uint8_t flags;       // enum nt_slot_flags
+    uint8_t tx_max_log2; // largest TX ring that the connection can use now
     uint8_t pad0;
-    uint32_t error;                 // errno of a broken socket, or a pending asynchronous error (UDP)
-    uint32_t rx_urgent;             // cursor after the urgent byte; valid if != 0
-    uint32_t mss;                   // payload bytes a segment
-    uint32_t srtt_us;               // for TCP_INFO
+    uint32_t error;     // errno of a broken socket, or a pending asynchronous error (UDP)
+    uint32_t rx_urgent; // cursor after the urgent byte; valid if != 0
+    uint32_t mss;       // payload bytes a segment
+    uint32_t srtt_us;   // for TCP_INFO
     uint32_t cwnd_bytes;
     uint32_t retransmits;
-    uint32_t tcp_state;             // RFC 9293 state, for TCP_INFO and ss
+    uint32_t tcp_state; // RFC 9293 state, for TCP_INFO and ss
     uint32_t pad1[2];
     // line 1: names
-    uint32_t reply;                 // copy of the last request handled
+    uint32_t reply; // copy of the last request handled
     uint32_t reply_errno;
     struct nt_endpoint local;
     struct nt_endpoint remote;
@@ -188,27 +191,27 @@ struct nt_slot_server {
 
 // One datagram in a datagram ring; 64 bytes, so that descriptors share no line.
 struct nt_dgram {
-    uint32_t offset;                // from the start of the slot's data
+    uint32_t offset; // from the start of the slot's data
     uint32_t len;
-    struct nt_endpoint peer;        // RX: source; TX: destination (port 0: the connected peer)
-    uint8_t local_addr[16];         // RX: the address it was sent to (IP_PKTINFO)
+    struct nt_endpoint peer; // RX: source; TX: destination (port 0: the connected peer)
+    uint8_t local_addr[16];  // RX: the address it was sent to (IP_PKTINFO)
     uint8_t ttl;
     uint8_t tos;
     uint16_t pad;
-    uint32_t next_offset;           // TX and RX: where the writer goes on
+    uint32_t next_offset; // TX and RX: where the writer goes on
     uint32_t pad2;
     uint32_t pad3;
 };
 
 struct nt_area_hints {
-    uint32_t activity;              // 1: some summary bit may be set
+    uint32_t activity; // 1: some summary bit may be set
     uint32_t pad[15];
-    uint64_t summary[2];            // one bit a bitmap word
+    uint64_t summary[2]; // one bit a bitmap word
     uint64_t pad2[6];
-    uint64_t bitmap[128];           // one bit a slot
+    uint64_t bitmap[128]; // one bit a slot
 };
 
-struct nt_area_ready {              // one an event queue
+struct nt_area_ready { // one an event queue
     uint64_t summary[2];
     uint64_t pad[6];
     uint64_t bitmap[128];
@@ -216,12 +219,12 @@ struct nt_area_ready {              // one an event queue
 
 enum {
     NT_AREA_PROGRAM_QUEUES_OFFSET = 4096,
-    NT_AREA_PROGRAM_SLOTS_OFFSET = 20480,           // 4096 + 256 * 64
-    NT_AREA_PROGRAM_DATA_OFFSET = 1069056,          // + 8192 * 128, a multiple of the page size
-    NT_AREA_SERVER_SLOTS_OFFSET = 36864,            // header with grants, page-rounded
-    NT_AREA_SERVER_DATA_OFFSET = 1085440,           // + 8192 * 128
+    NT_AREA_PROGRAM_SLOTS_OFFSET = 20480,  // 4096 + 256 * 64
+    NT_AREA_PROGRAM_DATA_OFFSET = 1069056, // + 8192 * 128, a multiple of the page size
+    NT_AREA_SERVER_SLOTS_OFFSET = 36864,   // header with grants, page-rounded
+    NT_AREA_SERVER_DATA_OFFSET = 1085440,  // + 8192 * 128
     NT_AREA_HINT_READY_OFFSET = 4096,
-    NT_AREA_HINT_BYTES = 282624,                    // 4096 + 256 * 1088
+    NT_AREA_HINT_BYTES = 282624, // 4096 + 256 * 1088
 };
 
 // A view over a mapped area; the server's and the program's differ only in what may be written.
@@ -235,8 +238,8 @@ struct nt_area {
     uint8_t *rx_data;
     struct nt_area_hints *hints;
     struct nt_area_ready *ready;
-    uint32_t slots;                 // private copy, checked when opened
-    uint16_t number;                // of the area within its host and protocol
+    uint32_t slots;  // private copy, checked when opened
+    uint16_t number; // of the area within its host and protocol
 };
 
 uint64_t nt_area_program_bytes(uint32_t slots);
@@ -257,40 +260,53 @@ _Static_assert(sizeof(struct nt_dgram) == 64, "one line");
 _Static_assert(sizeof(struct nt_area_server_header) <= NT_AREA_SERVER_SLOTS_OFFSET, "layout");
 _Static_assert(sizeof(struct nt_area_ready) == 1088, "layout");
 
-static inline uint64_t nt_geometry(uint32_t base, uint32_t size_log2) {
+static inline uint64_t nt_geometry(uint32_t base, uint32_t size_log2)
+{
     return ((uint64_t)base << 8) | size_log2;
 }
 static inline uint32_t nt_geometry_log2(uint64_t geometry) { return (uint32_t)(geometry & 0xff); }
-static inline bool nt_geometry_valid(uint64_t geometry) {
+static inline bool nt_geometry_valid(uint64_t geometry)
+{
     uint32_t log2 = nt_geometry_log2(geometry);
     return log2 >= 12 && log2 <= NT_RING_LAST_LOG2 && geometry >> 40 == 0;
 }
-static inline uint32_t nt_geometry_size(uint64_t geometry) { return 1u << nt_geometry_log2(geometry); }
-static inline uint32_t nt_geometry_position(uint64_t geometry, uint32_t cursor) {
+static inline uint32_t nt_geometry_size(uint64_t geometry)
+{
+    return 1u << nt_geometry_log2(geometry);
+}
+static inline uint32_t nt_geometry_position(uint64_t geometry, uint32_t cursor)
+{
     return (cursor - (uint32_t)(geometry >> 8)) & (nt_geometry_size(geometry) - 1);
 }
 // True if a ring whose tail is at `tail` may double now (its end, and not the largest yet).
-static inline bool nt_geometry_can_double(uint64_t geometry, uint32_t tail) {
-    return nt_geometry_log2(geometry) < NT_RING_LAST_LOG2 && nt_geometry_position(geometry, tail) == 0 &&
-           tail != (uint32_t)(geometry >> 8);
+static inline bool nt_geometry_can_double(uint64_t geometry, uint32_t tail)
+{
+    return nt_geometry_log2(geometry) < NT_RING_LAST_LOG2 &&
+           nt_geometry_position(geometry, tail) == 0 && tail != (uint32_t)(geometry >> 8);
 }
-static inline uint64_t nt_geometry_double(uint64_t geometry, uint32_t tail) {
+static inline uint64_t nt_geometry_double(uint64_t geometry, uint32_t tail)
+{
     return nt_geometry(tail - nt_geometry_size(geometry), nt_geometry_log2(geometry) + 1);
 }
 
-static inline uint8_t *nt_area_tx(const struct nt_area *area, uint32_t slot) {
+static inline uint8_t *nt_area_tx(const struct nt_area *area, uint32_t slot)
+{
     return area->tx_data + (uint64_t)slot * NT_RING_RESERVE;
 }
-static inline uint8_t *nt_area_rx(const struct nt_area *area, uint32_t slot) {
+static inline uint8_t *nt_area_rx(const struct nt_area *area, uint32_t slot)
+{
     return area->rx_data + (uint64_t)slot * NT_RING_RESERVE;
 }
-// Offset of a slot's TX data in the program side: what a struct nt_ref into NT_REGION_AREA + n carries.
-static inline uint64_t nt_area_tx_offset(uint32_t slot) {
+// Offset of a slot's TX data in the program side: what a struct nt_ref into NT_REGION_AREA + n
+// carries.
+static inline uint64_t nt_area_tx_offset(uint32_t slot)
+{
     return NT_AREA_PROGRAM_DATA_OFFSET + (uint64_t)slot * NT_RING_RESERVE;
 }
 
 // Program to server: something changed in `slot`. The caller then rings the server if it sleeps.
-static inline void nt_area_set_activity(struct nt_area *area, uint32_t slot) {
+static inline void nt_area_set_activity(struct nt_area *area, uint32_t slot)
+{
     struct nt_area_hints *hints = area->hints;
     uint32_t word = slot >> 6;
     __atomic_fetch_or(&hints->bitmap[word], UINT64_C(1) << (slot & 63), __ATOMIC_RELEASE);
@@ -298,7 +314,8 @@ static inline void nt_area_set_activity(struct nt_area *area, uint32_t slot) {
     nt_store_release(&hints->activity, 1u);
 }
 // Server to program: `slot` of event queue `queue` is worth a look.
-static inline void nt_area_set_ready(struct nt_area *area, uint32_t queue, uint32_t slot) {
+static inline void nt_area_set_ready(struct nt_area *area, uint32_t queue, uint32_t slot)
+{
     struct nt_area_ready *ready = &area->ready[queue];
     uint32_t word = slot >> 6;
     __atomic_fetch_or(&ready->bitmap[word], UINT64_C(1) << (slot & 63), __ATOMIC_RELEASE);

@@ -15,15 +15,15 @@
 #include <stdint.h>
 #include <string.h>
 
-#define NT_LIKELY(x) __builtin_expect(!!(x), 1)
+#define NT_LIKELY(x)   __builtin_expect(!!(x), 1)
 #define NT_UNLIKELY(x) __builtin_expect(!!(x), 0)
-#define NT_ALIGNED(n) __attribute__((aligned(n)))
+#define NT_ALIGNED(n)  __attribute__((aligned(n)))
 
-#define nt_load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
-#define nt_load_relaxed(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+#define nt_load_acquire(p)     __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define nt_load_relaxed(p)     __atomic_load_n((p), __ATOMIC_RELAXED)
 #define nt_store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
 #define nt_store_relaxed(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
-#define nt_fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+#define nt_fence()             __atomic_thread_fence(__ATOMIC_SEQ_CST)
 // Orders stores as this process makes them: enough where only our own death must be survived.
 #define nt_compiler_barrier() __atomic_signal_fence(__ATOMIC_SEQ_CST)
 

@@ -12,8 +12,8 @@
 // end's. Slots are filled beyond the published tail; publishing is one release store. A slot may be
 // reused once the consumer has published a head beyond it.
 //
-// The other end's index is input: an index that cannot be (more than `capacity` apart) is counted as
-// `bad_index` and treated as "nothing there" / "no room".
+// The other end's index is input: an index that cannot be (more than `capacity` apart) is counted
+// as `bad_index` and treated as "nothing there" / "no room".
 #ifndef NT_KERNEL_CHANNEL_H
 #define NT_KERNEL_CHANNEL_H
 
@@ -32,10 +32,10 @@ struct nt_channel_consumer_page {
 struct nt_channel_producer_page {
     uint32_t magic;
     uint32_t version;
-    uint32_t capacity;    // slots, a power of two
+    uint32_t capacity; // slots, a power of two
     uint32_t slot_bytes;
     uint32_t pad[12];
-    uint32_t tail;        // on a cache line of its own
+    uint32_t tail; // on a cache line of its own
     uint32_t pad2[15];
 };
 
@@ -45,7 +45,7 @@ struct nt_producer {
     uint8_t *slots;
     uint32_t mask;
     uint32_t slot_bytes;
-    uint32_t tail;         // next slot to fill; published by nt_producer_publish
+    uint32_t tail; // next slot to fill; published by nt_producer_publish
     uint32_t cached_head;
     uint64_t bad_index;
 };
@@ -56,14 +56,15 @@ struct nt_consumer {
     const uint8_t *slots;
     uint32_t mask;
     uint32_t slot_bytes;
-    uint32_t head;         // next slot to read; published by nt_consumer_publish
+    uint32_t head; // next slot to read; published by nt_consumer_publish
     uint32_t cached_tail;
     uint64_t bad_index;
 };
 
 // Bytes of a region for a channel of that shape, page-rounded.
 uint64_t nt_channel_bytes(uint32_t capacity, uint32_t slot_bytes);
-// Formats a zeroed region. Called once by the reincarnation server (or a test) before anybody maps it.
+// Formats a zeroed region. Called once by the reincarnation server (or a test) before anybody maps
+// it.
 void nt_channel_format(void *base, uint32_t capacity, uint32_t slot_bytes);
 // Open an end over a mapped region; private indices start at the published ones.
 // Return 0, or -1 if the region is no channel of that slot size or is larger than `bytes`.
@@ -73,11 +74,14 @@ int nt_consumer_open(struct nt_consumer *c, void *base, uint64_t bytes, uint32_t
 #ifndef NT_CDEF
 _Static_assert(offsetof(struct nt_channel_producer_page, tail) == 64, "tail has its own line");
 
-// Free slots after the working tail; looks at the peer's head only if the cached one gives less than `wanted`.
-static inline uint32_t nt_producer_room(struct nt_producer *p, uint32_t wanted) {
+// Free slots after the working tail; looks at the peer's head only if the cached one gives less
+// than `wanted`.
+static inline uint32_t nt_producer_room(struct nt_producer *p, uint32_t wanted)
+{
     uint32_t capacity = p->mask + 1;
     uint32_t room = capacity - (p->tail - p->cached_head);
-    if (NT_LIKELY(room >= wanted)) return room;
+    if (NT_LIKELY(room >= wanted))
+        return room;
     uint32_t head = nt_load_acquire(&p->peer->head);
     if (NT_UNLIKELY(p->tail - head > capacity)) {
         p->bad_index++;
@@ -88,17 +92,24 @@ static inline uint32_t nt_producer_room(struct nt_producer *p, uint32_t wanted) 
 }
 
 // The slot at the working tail; the caller has checked that there is room. Valid until published.
-static inline void *nt_producer_slot(struct nt_producer *p) {
+static inline void *nt_producer_slot(struct nt_producer *p)
+{
     return p->slots + (size_t)(p->tail & p->mask) * p->slot_bytes;
 }
 
 static inline void nt_producer_advance(struct nt_producer *p) { p->tail++; }
-static inline void nt_producer_publish(struct nt_producer *p) { nt_store_release(&p->page->tail, p->tail); }
+static inline void nt_producer_publish(struct nt_producer *p)
+{
+    nt_store_release(&p->page->tail, p->tail);
+}
 
-// Filled slots at and after the working head; looks at the peer's tail only if the cached one shows none.
-static inline uint32_t nt_consumer_pending(struct nt_consumer *c) {
+// Filled slots at and after the working head; looks at the peer's tail only if the cached one shows
+// none.
+static inline uint32_t nt_consumer_pending(struct nt_consumer *c)
+{
     uint32_t pending = c->cached_tail - c->head;
-    if (pending != 0) return pending;
+    if (pending != 0)
+        return pending;
     uint32_t tail = nt_load_acquire(&c->peer->tail);
     if (NT_UNLIKELY(tail - c->head > c->mask + 1)) {
         c->bad_index++;
@@ -109,12 +120,16 @@ static inline uint32_t nt_consumer_pending(struct nt_consumer *c) {
 }
 
 // The slot at the working head; the caller has checked that one is pending. Valid until published.
-static inline const void *nt_consumer_slot(const struct nt_consumer *c) {
+static inline const void *nt_consumer_slot(const struct nt_consumer *c)
+{
     return c->slots + (size_t)(c->head & c->mask) * c->slot_bytes;
 }
 
 static inline void nt_consumer_advance(struct nt_consumer *c) { c->head++; }
-static inline void nt_consumer_publish(struct nt_consumer *c) { nt_store_release(&c->page->head, c->head); }
+static inline void nt_consumer_publish(struct nt_consumer *c)
+{
+    nt_store_release(&c->page->head, c->head);
+}
 #endif
 
 #endif

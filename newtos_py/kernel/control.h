@@ -6,15 +6,18 @@
 //
 //   kind       in (descriptors)                        out (descriptors)
 //   HELLO      -                                       text: host name
-//   ATTACH     protocol (6/17)                         area number, slots (program side rw, server side ro,
-//                                                      hint side rw, server's doorbell, server's status page ro)
-//   QUEUE      queue number (eventfd)                  -            known to every server of this program
-//   BIND       protocol, slot, generation, local,      local        as chosen
+//   ATTACH     protocol (6/17)                         area number, slots (program side rw, server
+//   side ro,
+//                                                      hint side rw, server's doorbell, server's
+//                                                      status page ro)
+//   QUEUE      queue number (eventfd)                  -            known to every server of this
+//   program BIND       protocol, slot, generation, local,      local        as chosen
 //              options
 //   LISTEN     slot, generation, backlog               entries (listener ring ro, claims rw)
 //   RESOLVE    text: name; arg: address family         text: numeric addresses, one a line
-//   IFADDRS    -                                       text: "name address/prefix flags mtu", one a line
-//   UNLISTEN   slot, generation                        -            the listening socket is closed
+//   IFADDRS    -                                       text: "name address/prefix flags mtu", one a
+//   line UNLISTEN   slot, generation                        -            the listening socket is
+//   closed
 #ifndef NT_KERNEL_CONTROL_H
 #define NT_KERNEL_CONTROL_H
 
@@ -41,19 +44,19 @@ enum {
 struct nt_control_message {
     uint32_t magic;
     uint16_t version;
-    uint16_t kind;             // enum nt_control_kind
-    uint32_t number;           // of the request; the reply repeats it
-    uint32_t error;            // reply: 0 or an errno
-    uint32_t protocol;         // 6 or 17
+    uint16_t kind;     // enum nt_control_kind
+    uint32_t number;   // of the request; the reply repeats it
+    uint32_t error;    // reply: 0 or an errno
+    uint32_t protocol; // 6 or 17
     uint32_t area;
     uint32_t slot;
     uint32_t generation;
-    uint32_t arg;              // backlog, slots, queue, entries, family
-    uint32_t options;          // enum nt_slot_options
+    uint32_t arg;     // backlog, slots, queue, entries, family
+    uint32_t options; // enum nt_slot_options
     struct nt_endpoint endpoint;
-    uint32_t text_bytes;       // of text, which follows
+    uint32_t text_bytes; // of text, which follows
     uint32_t pad[15];
-    char text[3968];           // NT_CTL_TEXT_BYTES
+    char text[3968]; // NT_CTL_TEXT_BYTES
 };
 
 #ifndef NT_CDEF

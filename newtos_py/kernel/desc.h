@@ -17,57 +17,60 @@
 
 enum nt_desc_kind {
     NT_DESC_NONE = 0,
-    NT_DESC_FRAME = 1,    // an Ethernet frame; up: ref[0] is all of it; down: inline headers + refs
-    NT_DESC_PACKET = 2,   // up, IP to TCP/UDP: ref[0] starts at the IP header, l4_offset counts from it
-    NT_DESC_SEGMENT = 3,  // down, TCP/UDP to IP: struct nt_tx_meta, then the transport header, inline
-    NT_DESC_ICMP = 4,     // up, IP to TCP/UDP: an ICMP error about one of its packets; ref[0] as PACKET
-    NT_DESC_FENCE = 5,    // down: `arg` is the fence number, `tag` its source; see nt_status.fence
-    NT_DESC_REQUEST = 6,  // syscall server to TCP/UDP: struct nt_request inline
-    NT_DESC_REPLY = 7,    // TCP/UDP to syscall server: struct nt_request inline, filled in
+    NT_DESC_FRAME = 1, // an Ethernet frame; up: ref[0] is all of it; down: inline headers + refs
+    NT_DESC_PACKET =
+        2, // up, IP to TCP/UDP: ref[0] starts at the IP header, l4_offset counts from it
+    NT_DESC_SEGMENT =
+        3,            // down, TCP/UDP to IP: struct nt_tx_meta, then the transport header, inline
+    NT_DESC_ICMP = 4, // up, IP to TCP/UDP: an ICMP error about one of its packets; ref[0] as PACKET
+    NT_DESC_FENCE = 5,   // down: `arg` is the fence number, `tag` its source; see nt_status.fence
+    NT_DESC_REQUEST = 6, // syscall server to TCP/UDP: struct nt_request inline
+    NT_DESC_REPLY = 7,   // TCP/UDP to syscall server: struct nt_request inline, filled in
 };
 
 enum nt_desc_flags {
-    NT_DESC_CSUM_PARTIAL = 1,  // transport checksum field holds the pseudo-header sum; rest to be done
-    NT_DESC_CSUM_VALID = 2,    // transport checksum was verified, or the bytes never left memory
-    NT_DESC_LOOPBACK = 4,      // came from this host's own loopback
+    NT_DESC_CSUM_PARTIAL =
+        1,                  // transport checksum field holds the pseudo-header sum; rest to be done
+    NT_DESC_CSUM_VALID = 2, // transport checksum was verified, or the bytes never left memory
+    NT_DESC_LOOPBACK = 4,   // came from this host's own loopback
 };
 
 struct nt_ref {
-    uint64_t offset;  // bytes from the region's start
-    uint32_t len;     // bytes
-    uint16_t region;  // host-wide region number (nt_region_number)
-    uint16_t use;     // the pool buffer's use count at hand-out; 0 for socket areas
+    uint64_t offset; // bytes from the region's start
+    uint32_t len;    // bytes
+    uint16_t region; // host-wide region number (nt_region_number)
+    uint16_t use;    // the pool buffer's use count at hand-out; 0 for socket areas
 };
 
 struct nt_desc {
-    uint8_t kind;        // enum nt_desc_kind
-    uint8_t flags;       // enum nt_desc_flags
-    uint8_t inline_len;  // bytes used of data[]
-    uint8_t ref_count;   // 0, 1 or 2
-    uint16_t gso_size;   // payload bytes a wire segment; 0: not a super-segment
-    uint16_t l4_offset;  // transport header's offset: from ref[0].offset (up) or in data[] (down)
-    uint32_t flow_hash;  // symmetric hash of the 4-tuple, 0 if not computed
-    uint32_t tag;        // meaning depends on kind
-    uint32_t arg;        // meaning depends on kind
-    uint32_t check;      // nt_desc_check() of the slot's index: torn or misplaced slots show
+    uint8_t kind;       // enum nt_desc_kind
+    uint8_t flags;      // enum nt_desc_flags
+    uint8_t inline_len; // bytes used of data[]
+    uint8_t ref_count;  // 0, 1 or 2
+    uint16_t gso_size;  // payload bytes a wire segment; 0: not a super-segment
+    uint16_t l4_offset; // transport header's offset: from ref[0].offset (up) or in data[] (down)
+    uint32_t flow_hash; // symmetric hash of the 4-tuple, 0 if not computed
+    uint32_t tag;       // meaning depends on kind
+    uint32_t arg;       // meaning depends on kind
+    uint32_t check;     // nt_desc_check() of the slot's index: torn or misplaced slots show
     struct nt_ref ref[2];
     uint8_t data[136];
 };
 
 // What the transport tells IP with each segment; the first bytes of data[] of an NT_DESC_SEGMENT.
 struct nt_tx_meta {
-    uint8_t src[16];   // 128-bit addresses, IPv4 mapped (RFC 4291 §2.5.5.2)
+    uint8_t src[16]; // 128-bit addresses, IPv4 mapped (RFC 4291 §2.5.5.2)
     uint8_t dst[16];
-    uint8_t protocol;  // IP protocol number
+    uint8_t protocol; // IP protocol number
     uint8_t ttl;
     uint8_t tos;
-    uint8_t df;        // 1: don't fragment
+    uint8_t df; // 1: don't fragment
 };
 
 // A buffer on its way back to the pool it came from.
 struct nt_return {
-    uint32_t buffer;  // index within the pool
-    uint16_t use;     // as it was handed out
+    uint32_t buffer; // index within the pool
+    uint16_t use;    // as it was handed out
     uint16_t region;
 };
 
@@ -80,8 +83,8 @@ enum {
 enum nt_region_number {
     NT_REGION_NONE = 0,
     NT_REGION_IP_POOL = 1,
-    NT_REGION_DRIVER_POOL = 2,   // + driver index, up to NT_DRIVERS_MAX
-    NT_REGION_AREA = 16,         // + area number: the program side (TX data) of a socket area
+    NT_REGION_DRIVER_POOL = 2, // + driver index, up to NT_DRIVERS_MAX
+    NT_REGION_AREA = 16,       // + area number: the program side (TX data) of a socket area
     NT_DRIVERS_MAX = 8,
     NT_AREAS_MAX = 256,
     NT_REGIONS_MAX = 16 + 256,

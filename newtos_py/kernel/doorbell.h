@@ -3,11 +3,12 @@
 // The protocol, model-checked in doorbell.pml:
 //     waker:    publish work; fence; if (sleeping) write the eventfd
 //     sleeper:  sleeping = 1; fence; look for work again; if none, block; sleeping = 0
-// At least one of the two sees the other's store, so no wake-up is lost; a spurious one costs a look.
+// At least one of the two sees the other's store, so no wake-up is lost; a spurious one costs a
+// look.
 //
-// A bell is (flag, eventfd). A server's table holds one bell a neighbour and one for each event queue
-// of each attached program. An engine only marks bells, after it has published (an engine makes no
-// system call); the loop rings the marked ones, each once a batch, with one fence for all.
+// A bell is (flag, eventfd). A server's table holds one bell a neighbour and one for each event
+// queue of each attached program. An engine only marks bells, after it has published (an engine
+// makes no system call); the loop rings the marked ones, each once a batch, with one fence for all.
 #ifndef NT_KERNEL_DOORBELL_H
 #define NT_KERNEL_DOORBELL_H
 
@@ -19,8 +20,8 @@ enum {
 };
 
 struct nt_bell {
-    const uint32_t *sleeping;  // the sleeper's flag; NULL: no such bell
-    int fd;                    // eventfd
+    const uint32_t *sleeping; // the sleeper's flag; NULL: no such bell
+    int fd;                   // eventfd
     uint8_t marked;
 };
 
@@ -28,7 +29,7 @@ struct nt_bells {
     uint32_t marked_count;
     uint16_t marked[4096];
     struct nt_bell bell[4096];
-    uint64_t rung;             // system calls made
+    uint64_t rung; // system calls made
 };
 
 void nt_bells_init(struct nt_bells *bells);
@@ -41,9 +42,11 @@ uint32_t nt_bells_ring(struct nt_bells *bells);
 void nt_bells_ring_all(struct nt_bells *bells);
 
 #ifndef NT_CDEF
-static inline void nt_bells_mark(struct nt_bells *bells, uint32_t index) {
+static inline void nt_bells_mark(struct nt_bells *bells, uint32_t index)
+{
     struct nt_bell *bell = &bells->bell[index];
-    if (bell->marked || bell->sleeping == NULL) return;
+    if (bell->marked || bell->sleeping == NULL)
+        return;
     bell->marked = 1;
     bells->marked[bells->marked_count++] = (uint16_t)index;
 }

@@ -1,12 +1,13 @@
 // engine.h: the contract between an engine and whoever runs it (a server's loop, or the simulator).
 //
-// An engine is pure: its inputs are channels, socket areas and the time handed in; it makes no system
-// call, reads no clock, allocates nothing after init, takes no lock and has no globals. So the same
-// object code runs in a server process and in the simulator.
+// An engine is pure: its inputs are channels, socket areas and the time handed in; it makes no
+// system call, reads no clock, allocates nothing after init, takes no lock and has no globals. So
+// the same object code runs in a server process and in the simulator.
 //
 // One step is at most `budget` inputs a source (16 by default) in one or more transactions; all its
 // outputs are published and the bells to ring are marked when it returns.
-// Drivers are engines whose step also does their device's I/O; they name the descriptors to wait on.
+// Drivers are engines whose step also does their device's I/O; they name the descriptors to wait
+// on.
 #ifndef NT_KERNEL_ENGINE_H
 #define NT_KERNEL_ENGINE_H
 
@@ -35,7 +36,7 @@ struct nt_engine {
     int (*audit)(void *context, char *why, uint64_t why_bytes);
     struct nt_bells *bells;
     struct nt_status *status;
-    int device_fd;             // -1: none; else waited on for reading when idle
+    int device_fd; // -1: none; else waited on for reading when idle
 };
 
 #endif

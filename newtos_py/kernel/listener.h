@@ -1,14 +1,16 @@
-// listener.h: the region of one listening socket, shared by its TCP server and every process that accepts.
+// listener.h: the region of one listening socket, shared by its TCP server and every process that
+// accepts.
 //
 // Two sealed memfds:
 //   ring    written by the TCP server, read-only to programs: header and entries
 //   claims  written by both: one claim word an entry, and the acceptors' shared scan hint
 //
-// Entry i (free-running index, slot i & (entries - 1)) is filled, its claim word set to NT_CLAIM_OPEN(i),
-// then `tail` published. An acceptor takes it by compare-and-swap of the claim word from OPEN(i) to
-// TAKEN(i): exactly one wins. The server withdraws an entry whose connection died in the same way, and
-// reuses an entry only when its claim word says TAKEN. Where a listener has exactly one acceptor the
-// connection is already bound to a slot of its area (`slot`); claiming it needs no message at all.
+// Entry i (free-running index, slot i & (entries - 1)) is filled, its claim word set to
+// NT_CLAIM_OPEN(i), then `tail` published. An acceptor takes it by compare-and-swap of the claim
+// word from OPEN(i) to TAKEN(i): exactly one wins. The server withdraws an entry whose connection
+// died in the same way, and reuses an entry only when its claim word says TAKEN. Where a listener
+// has exactly one acceptor the connection is already bound to a slot of its area (`slot`); claiming
+// it needs no message at all.
 #ifndef NT_KERNEL_LISTENER_H
 #define NT_KERNEL_LISTENER_H
 
@@ -22,9 +24,9 @@ enum {
 };
 
 struct nt_accept_entry {
-    uint32_t area;          // whose slot it is bound to
+    uint32_t area; // whose slot it is bound to
     uint32_t slot;
-    uint32_t generation;    // of the slot
+    uint32_t generation; // of the slot
     uint32_t pad;
     struct nt_endpoint peer;
     struct nt_endpoint local;
@@ -33,16 +35,16 @@ struct nt_accept_entry {
 struct nt_listener_header {
     uint32_t magic;
     uint32_t version;
-    uint32_t entries;       // a power of two
-    uint32_t backlog;       // as listen() asked, capped
+    uint32_t entries; // a power of two
+    uint32_t backlog; // as listen() asked, capped
     uint32_t pad[12];
-    uint32_t tail;          // entries published
-    uint32_t closed;        // 1: the socket is gone
+    uint32_t tail;   // entries published
+    uint32_t closed; // 1: the socket is gone
     uint32_t pad2[14];
 };
 
 struct nt_listener_claims {
-    uint32_t scan;          // hint: entries before it are taken
+    uint32_t scan; // hint: entries before it are taken
     uint32_t pad[15];
     uint64_t claim[4096];
 };
@@ -51,7 +53,7 @@ struct nt_listener {
     struct nt_listener_header *header;
     struct nt_accept_entry *entry;
     struct nt_listener_claims *claims;
-    uint32_t entries;       // private copy
+    uint32_t entries; // private copy
 };
 
 uint64_t nt_listener_ring_bytes(uint32_t entries);
@@ -60,12 +62,12 @@ void nt_listener_format(void *ring, void *claims, uint32_t entries, uint32_t bac
 int nt_listener_open(struct nt_listener *listener, void *ring, void *claims, uint32_t entries);
 
 #ifndef NT_CDEF
-#define NT_CLAIM_OPEN(i) (((uint64_t)(i) << 1) + 2)
+#define NT_CLAIM_OPEN(i)  (((uint64_t)(i) << 1) + 2)
 #define NT_CLAIM_TAKEN(i) (((uint64_t)(i) << 1) + 3)
 _Static_assert(sizeof(struct nt_accept_entry) == 64, "one line");
 
-// Acceptor: claims the oldest open entry; true with a copy of it in *out. Never blocks, never spins long:
-// each step either wins, or passes an entry that somebody else has taken.
+// Acceptor: claims the oldest open entry; true with a copy of it in *out. Never blocks, never spins
+// long: each step either wins, or passes an entry that somebody else has taken.
 bool nt_listener_claim(struct nt_listener *listener, struct nt_accept_entry *out);
 // True if an unclaimed entry exists (level for poll).
 bool nt_listener_has_open(const struct nt_listener *listener);

@@ -1,4 +1,5 @@
-// loop.h: a server's hot loop and the idle ladder (architecture §6). Makes the system calls that engines may not.
+// loop.h: a server's hot loop and the idle ladder (architecture §6). Makes the system calls that
+// engines may not.
 //
 // 1. poll while there is work; ring marked bells after each step;
 // 2. idle on a dedicated core: keep polling for spin_ns (0 on a shared core), pausing;
@@ -24,8 +25,8 @@ enum {
 };
 
 struct nt_loop_tunables {
-    uint32_t budget;             // inputs a source and step
-    uint32_t yields;             // at most, before sleeping
+    uint32_t budget; // inputs a source and step
+    uint32_t yields; // at most, before sleeping
     uint64_t spin_ns;
     uint64_t control_period_ns;
 };
@@ -33,21 +34,22 @@ struct nt_loop_tunables {
 struct nt_loop {
     struct nt_engine *engine[8]; // one, or several fused into a process
     uint32_t engine_count;
-    int doorbell_fd;             // this process's eventfd
-    int control_fd;              // to the reincarnation server
-    struct nt_status *status;    // whose sleeping flag and heartbeat this loop keeps
+    int doorbell_fd;          // this process's eventfd
+    int control_fd;           // to the reincarnation server
+    struct nt_status *status; // whose sleeping flag and heartbeat this loop keeps
     struct nt_loop_tunables tunables;
     volatile int stop;
 };
 
 // The shim uses the same ladder with its own "is there something" function and a deadline.
 struct nt_idle {
-    uint32_t yields;             // allowed now, adapted between 0 and the tunable
+    uint32_t yields; // allowed now, adapted between 0 and the tunable
     uint32_t used;
 };
 
 int nt_loop_run(struct nt_loop *loop);
 // One rung: true if the caller should poll again, false if it should raise its flag and sleep.
-bool nt_idle_rung(struct nt_idle *idle, const struct nt_loop_tunables *tunables, uint64_t idle_since_ns);
+bool nt_idle_rung(struct nt_idle *idle, const struct nt_loop_tunables *tunables,
+                  uint64_t idle_since_ns);
 
 #endif

@@ -3,8 +3,10 @@
 // A pool has two classes of buffers: small ones for a wire frame, large ones for a super-segment of
 // 64 kB plus headers. Region layout, page-aligned parts:
 //     header page, use counts (one 16-bit word a buffer)   written by the owner only
-//     buffers: all small ones, then all large ones         written by the owner (and, for a wire, by the
-//                                                          sending end: the "DMA"); read by all others
+//     buffers: all small ones, then all large ones         written by the owner (and, for a wire,
+//     by the
+//                                                          sending end: the "DMA"); read by all
+//                                                          others
 //
 // The use count is bumped at hand-out and at take-back, so odd means "out". Descriptors and returns
 // carry it: a return with another count is stale and ignored; a consumer that finds another count
@@ -21,8 +23,8 @@ enum {
     NT_POOL_MAGIC = 0x4e54504c,
     NT_POOL_VERSION = 1,
     NT_POOL_SMALL_BYTES = 2048,
-    NT_POOL_LARGE_BYTES = 69632,    // 64 kB + a page for headers
-    NT_POOL_HEADROOM = 64,          // frames start this far into a buffer, less 14 so that IP is aligned
+    NT_POOL_LARGE_BYTES = 69632, // 64 kB + a page for headers
+    NT_POOL_HEADROOM = 64, // frames start this far into a buffer, less 14 so that IP is aligned
 };
 
 struct nt_pool_header {
@@ -30,27 +32,27 @@ struct nt_pool_header {
     uint32_t version;
     uint32_t small_count;
     uint32_t large_count;
-    uint32_t use_offset;     // bytes from the region's start to the use counts
-    uint32_t data_offset;    // ... to buffer 0
-    uint64_t bytes;          // of the whole region
+    uint32_t use_offset;  // bytes from the region's start to the use counts
+    uint32_t data_offset; // ... to buffer 0
+    uint64_t bytes;       // of the whole region
 };
 
 // A view over a mapped pool, for owner and readers alike.
 struct nt_pool {
     const struct nt_pool_header *header;
-    uint16_t *use;           // written by the owner only
-    uint8_t *base;           // the region's start: references count from here
+    uint16_t *use; // written by the owner only
+    uint8_t *base; // the region's start: references count from here
     uint64_t bytes;
     uint32_t small_count;
     uint32_t large_count;
     uint32_t data_offset;
-    uint16_t region;         // host-wide region number
+    uint16_t region; // host-wide region number
 };
 
 // The owner's private part.
 struct nt_pool_owner {
     struct nt_pool view;
-    uint32_t *free_small;    // stacks of buffer indices
+    uint32_t *free_small; // stacks of buffer indices
     uint32_t *free_large;
     uint32_t free_small_count;
     uint32_t free_large_count;
@@ -58,18 +60,20 @@ struct nt_pool_owner {
 };
 
 uint64_t nt_pool_bytes(uint32_t small_count, uint32_t large_count);
-uint64_t nt_pool_data_offset(uint32_t small_count, uint32_t large_count);  // page-aligned
+uint64_t nt_pool_data_offset(uint32_t small_count, uint32_t large_count); // page-aligned
 void nt_pool_format(void *base, uint32_t small_count, uint32_t large_count);
 // 0, or -1 if the region is no pool or is larger than `bytes`.
 int nt_pool_open(struct nt_pool *pool, void *base, uint64_t bytes, uint16_t region);
 // Rebuilds the free lists from the use counts. `stack` holds small_count + large_count words.
-int nt_pool_own(struct nt_pool_owner *owner, void *base, uint64_t bytes, uint16_t region, uint32_t *stack);
+int nt_pool_own(struct nt_pool_owner *owner, void *base, uint64_t bytes, uint16_t region,
+                uint32_t *stack);
 // Takes a buffer that holds `len` bytes plus headroom; -1 if none is free. Its count becomes odd.
 int64_t nt_pool_take(struct nt_pool_owner *owner, uint32_t len);
 // Takes a buffer back. False (and counted) if the return is stale or malformed.
 bool nt_pool_give_back(struct nt_pool_owner *owner, struct nt_return ret);
-uint64_t nt_pool_offset(const struct nt_pool *pool, uint32_t buffer);    // of the buffer, in the region
-uint32_t nt_pool_capacity(const struct nt_pool *pool, uint32_t buffer);  // bytes
+uint64_t nt_pool_offset(const struct nt_pool *pool,
+                        uint32_t buffer); // of the buffer, in the region
+uint32_t nt_pool_capacity(const struct nt_pool *pool, uint32_t buffer); // bytes
 // The buffer that contains [offset, offset + len), or -1 if there is none such.
 int64_t nt_pool_buffer_at(const struct nt_pool *pool, uint64_t offset, uint32_t len);
 // The bytes of a reference if it is in bounds and its use count is current, else NULL.

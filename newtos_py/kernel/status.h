@@ -26,25 +26,25 @@ struct nt_status {
     uint32_t magic;
     uint32_t version;
     uint32_t pid;
-    uint32_t generation;      // counts starts; 1 is the first
-    uint32_t state;           // enum nt_server_state
+    uint32_t generation; // counts starts; 1 is the first
+    uint32_t state;      // enum nt_server_state
     uint32_t core;
-    uint64_t started_ns;      // CLOCK_MONOTONIC
+    uint64_t started_ns; // CLOCK_MONOTONIC
     uint64_t pad0[4];
-    uint64_t heartbeat;       // grows with every turn of the loop that found work or woke up
+    uint64_t heartbeat; // grows with every turn of the loop that found work or woke up
     uint64_t steps_with_work;
     uint64_t sleeps;
     uint64_t wakes_sent;
     uint64_t pad1[4];
-    uint32_t sleeping;        // 1: ring my doorbell after publishing
+    uint32_t sleeping; // 1: ring my doorbell after publishing
     uint32_t pad2[15];
-    uint64_t fence[16];       // drivers: highest fence number seen, by source (nt_fence_source)
+    uint64_t fence[16]; // drivers: highest fence number seen, by source (nt_fence_source)
     uint64_t counter[64];
 };
 
 // Sources of fences, as IP numbers its upper neighbours.
 enum nt_fence_source {
-    NT_FENCE_TCP = 0,         // + lane
+    NT_FENCE_TCP = 0, // + lane
     NT_FENCE_UDP = 8,
 };
 
