@@ -26,7 +26,8 @@ SANITIZE := address,undefined
 
 .PHONY: demo test check lint lock clean install programs sanitize format
 
-demo: install programs
+demo: install
+	@sh tests/apps/install-programs.sh lighttpd memcached curl
 	$(BIN)/newtos demo
 
 test: install programs

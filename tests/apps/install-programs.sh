@@ -3,7 +3,8 @@
 # says which are missing and what is skipped for it. Never fails: the tests skip what needs a
 # missing program and report it.
 #
-#   install-programs.sh                the programs
+#   install-programs.sh                all the programs
+#   install-programs.sh PACKAGE...     those of these packages only
 #   install-programs.sh --python EXE   what EXE needs to build the package: headers and venv
 #
 # No daemon is started: a policy-rc.d that refuses is in place while apt runs.
@@ -59,10 +60,13 @@ EOF
     exit 0
 fi
 
-# Prints "package<TAB>program<TAB>purpose" of each program that is not there.
+only=" $* "
+
+# Prints "package<TAB>program<TAB>purpose" of each wanted program that is not there.
 find_missing() {
     while read -r package program purpose; do
         case "$package" in '' | '#'*) continue ;; esac
+        case "$only" in '  ' | *" $package "*) ;; *) continue ;; esac
         case "$program" in
         /*) [ -e "$program" ] || printf '%s\t%s\t%s\n' "$package" "$program" "$purpose" ;;
         *)
