@@ -49,6 +49,10 @@ IDLE_KEYS = ("yields", "spin_us", "slice_us")
 # Names become parts of shared memory, file and process names, where "." separates them.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _NAME_VALID = "a name is 1 to 32 letters, digits, - or _, with a letter or digit first"
+# A wire is an interface of both its hosts, whose names IFNAMSIZ limits.
+_WIRE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,14}")
+_WIRE_NAME_VALID = "a name is 1 to 15 letters, digits, - or _, with a letter or digit first"
+_OTHER_INTERFACES = ("lo", "tap")
 # Linux: IFNAMSIZ is 16 with the final NUL; "%" would make the name a template.
 _DEVICE = re.compile(r"[^\s/:%]{1,15}")
 _MAX_SEED = 2**63 - 1
@@ -99,11 +103,19 @@ def _named(root: Section, kind: str, known: tuple[str, ...]) -> list[Section]:
     if not isinstance(values, dict):
         raise root.error(kind, f"must be a table, not {kind_of(values)}", valid)
     for name in values:
-        if not _NAME.fullmatch(name):
-            raise root.source.error((kind, name), f'"{name}" is no name for a {kind}', _NAME_VALID)
+        _check_name(root.source, kind, name)
     return [
         section_at(root.source, (kind, name), value, known, valid) for name, value in values.items()
     ]
+
+
+def _check_name(source: Source, kind: str, name: str) -> None:
+    pattern, valid = (_NAME, _NAME_VALID) if kind == "host" else (_WIRE_NAME, _WIRE_NAME_VALID)
+    if not pattern.fullmatch(name):
+        raise source.error((kind, name), f'"{name}" is no name for a {kind}', valid)
+    if kind == "wire" and name in _OTHER_INTERFACES:
+        problem = "is the name of another interface"
+        raise source.error((kind, name), problem, f"valid: any but {', '.join(_OTHER_INTERFACES)}")
 
 
 def _host(section: Section, idle: IdleTunables) -> Host:

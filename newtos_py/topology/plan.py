@@ -53,6 +53,8 @@ class Interface:
     """One network interface of a host, served by the driver with the same role."""
 
     role: str
+    # Inside the host: the wire's name, or "tap".
+    name: str
     mac: bytes
     # The host's addresses on it; their subnets are on-link.
     addresses: tuple[Address, ...]
@@ -96,7 +98,8 @@ def interface_mac(host: str, role: str) -> bytes:
 def _plan_host(topology: Topology, host: Host, pool: tuple[int, ...]) -> HostPlan:
     links = tuple(links_of(topology, host))
     interfaces = tuple(
-        Interface(link.role, interface_mac(host.name, link.role), link.addresses) for link in links
+        Interface(link.role, link.name, interface_mac(host.name, link.role), link.addresses)
+        for link in links
     )
     named = dict(host.cores.named)
     servers = tuple(

@@ -7,7 +7,8 @@ The rules, in order:
 4. the two ends of a wire (or of a TAP device) share a subnet;
 5. within a host, a subnet leads to one interface only, or its connected route would be ambiguous;
 6. a next hop is in reach: inside a subnet of an interface, and not the host itself;
-7. a host has one route to a network.
+7. a host has one route to a network;
+8. a host's links, addresses and routes fit the tables of its servers (net/netconf.h).
 """
 
 from collections.abc import Iterable, Iterator
@@ -37,6 +38,13 @@ def validate(topology: Topology) -> None:
         links = list(links_of(topology, host))
         _check_one_interface_a_subnet(source, host, links)
         _check_routes(source, host, links)
+        _check_table_sizes(source, host, links)
+
+
+# net/netconf.h: NT_NETCONF_INTERFACES less the loopback, _ADDRESSES, _ROUTES.
+MAX_LINKS = 8
+MAX_ADDRESSES = 32
+MAX_ROUTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,8 @@ class Link:
     """One end of a wire or TAP device: the role of its driver, and the subnets it leads to."""
 
     role: str
+    # The interface's name inside the host.
+    name: str
     # Where the topology speaks of it.
     path: Path
     addresses: tuple[Address, ...]
@@ -56,16 +66,16 @@ def links_of(topology: Topology, host: Host) -> Iterator[Link]:
         if host.name in wire.hosts:
             others = [topology.host(name) for name in wire.hosts if name != host.name]
             far = {address.network for other in others for address in other.addresses}
-            yield _link(host, f"wire.{wire.name}", ("wire", wire.name, "hosts"), far)
+            yield _link(host, ("wire", wire.name), ("wire", wire.name, "hosts"), far)
     if host.tap is not None:
         path = ("host", host.name, "tap", "peer")
-        yield _link(host, "tap", path, {host.tap.peer.network})
+        yield _link(host, ("tap",), path, {host.tap.peer.network})
 
 
-def _link(host: Host, role: str, path: Path, far: set[IPv6Network]) -> Link:
+def _link(host: Host, words: tuple[str, ...], path: Path, far: set[IPv6Network]) -> Link:
     addresses = tuple(address for address in host.addresses if address.network in far)
     networks = tuple(dict.fromkeys(address.network for address in addresses))
-    return Link(role, path, addresses, networks)
+    return Link(".".join(words), words[-1], path, addresses, networks)
 
 
 def _check_ends(source: Source, wire: Wire, names: list[str]) -> None:
@@ -167,6 +177,18 @@ def _check_routes(source: Source, host: Host, links: list[Link]) -> None:
                 f"an address in {subnets} is valid" if subnets else "the host needs a wire or tap"
             )
             raise source.error(via_path, f"{hop} is in no subnet of a wire or tap", valid)
+
+
+def _check_table_sizes(source: Source, host: Host, links: list[Link]) -> None:
+    path: Path = ("host", host.name)
+    for keys, what, count, limit in (
+        ((), "wires and taps", len(links), MAX_LINKS),
+        (("addresses",), "addresses", len(host.addresses), MAX_ADDRESSES),
+        (("routes",), "routes", len(host.routes), MAX_ROUTES),
+    ):
+        if count > limit:
+            problem = f"{count} {what} are too many for a host"
+            raise source.error((*path, *keys), problem, f"at most {limit} are valid")
 
 
 def _route_paths(source: Source, host: Host) -> Iterator[tuple[Path, Path]]:

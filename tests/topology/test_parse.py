@@ -187,6 +187,8 @@ def wire_with(keys: str) -> str:
         (host_with("idle = { slice_us = 1 }"), 3, "host.a.idle.slice_us", "range", "from 100"),
         (host_with('idle = { spin_us = "ever" }'), 3, "host.a.idle.spin_us", "ever", '"forever"'),
         (host_with("[idle]\nspins = 1"), 4, "idle.spins", "unknown key", "spin_us"),
+        ("[wire.a-name-of-16-chr]", 1, "wire.a-name-of-16-chr", "no name for a wire", "1 to 15"),
+        ("[wire.lo]", 1, "wire.lo", "another interface", "any but lo, tap"),
         ("[wire.lan]", 1, "wire.lan.hosts", "missing", '["web", "client"]'),
         ('[wire.lan]\nhosts = ["a"]', 2, "wire.lan.hosts", "two ends, not 1", "such as"),
         ('[wire.lan]\nhosts = ["a", 2]', 2, "wire.lan.hosts[1]", "must be a string", "such as"),

@@ -67,9 +67,9 @@ def test_a_host_without_links_still_has_its_servers() -> None:
 def test_interfaces_know_their_addresses() -> None:
     _, middle, _ = planned(chain(3), [0])
     assert [
-        (interface.role, [str(address) for address in interface.addresses])
+        (interface.role, interface.name, [str(address) for address in interface.addresses])
         for interface in middle.interfaces
-    ] == [("wire.w0", ["10.0.1.2/24"]), ("wire.w1", ["10.0.2.1/24"])]
+    ] == [("wire.w0", "w0", ["10.0.1.2/24"]), ("wire.w1", "w1", ["10.0.2.1/24"])]
 
 
 def test_macs_are_local_unicast_and_stay_the_same() -> None:

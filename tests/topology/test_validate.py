@@ -124,3 +124,42 @@ def test_what_does_not_fit(text: str, line: int, key: str, message: str) -> None
 )
 def test_what_fits(text: str) -> None:
     parse_topology(text, "net.toml")
+
+
+def many(count: int, form: str) -> str:
+    return ", ".join(form.format(i + 2) for i in range(count))
+
+
+def star(count: int) -> str:
+    """Write a hub with a wire to each of `count` hosts."""
+    listed = many(count, '"10.0.{}.1/24"')
+    text = f"[host.hub]\naddresses = [{listed}]\n"
+    for i in range(2, count + 2):
+        text += f'[host.h{i}]\naddress = "10.0.{i}.2/24"\n'
+        text += f'[wire.w{i}]\nhosts = ["hub", "h{i}"]\n'
+    return text
+
+
+def addresses(count: int) -> str:
+    listed = many(count, '"10.0.0.{}/24"')
+    return f"[host.a]\naddresses = [{listed}]\n"
+
+
+def routes(count: int) -> str:
+    listed = many(count, '{{ to = "10.9.{}.0/24", via = "10.1.0.1" }}')
+    return f"{EDGE}routes = [{listed}]\n"
+
+
+@pytest.mark.parametrize(
+    ("fits", "too_many", "key", "problem"),
+    [
+        (star(8), star(9), "host.hub", "9 wires and taps are too many"),
+        (addresses(32), addresses(33), "host.a.addresses", "33 addresses are too many"),
+        (routes(32), routes(33), "host.edge.routes", "33 routes are too many"),
+    ],
+)
+def test_the_servers_tables_limit_a_host(fits: str, too_many: str, key: str, problem: str) -> None:
+    parse_topology(fits, "net.toml")
+    with pytest.raises(TopologyError, match=problem) as caught:
+        parse_topology(too_many, "net.toml")
+    assert caught.value.key == key
