@@ -1,0 +1,215 @@
+// socket.h: the socket calls over socket areas, without blocking and without the kernel.
+//
+// A struct nt_sock is one open socket: what Linux calls an open file description; descriptor
+// numbers, O_NONBLOCK, reference counts and blocking are the caller's. It is private memory, given
+// by the caller (zeroed, 64-byte aligned, see nt_queue_collect() for its lifetime). It owns one
+// slot of one area from nt_sock_create() or nt_sock_accept() to nt_sock_close().
+//
+// Every call may be made by several threads at once: it takes the socket's lock itself (an empty
+// nonblocking recv takes none), holds it for one copy at most, and returns. Results are >= 0, or
+// -errno exactly as Linux would say it for a nonblocking socket. -EAGAIN means wait: for the level
+// that poll() names, on the queue that the socket names, then call again. Flags:
+//     MSG_DONTWAIT  pass it when the program's call does not block: it changes nothing but the few
+//                   results that Linux gives only to calls that wait (recv on a datagram socket
+//                   after SHUT_RD: 0)
+//     MSG_NOSIGNAL  ignored: -EPIPE on a stream socket means that the caller raises SIGPIPE unless
+//                   it is set (and never for datagrams)
+//     MSG_WAITALL   ignored: the caller goes on with the rest of its buffers
+//
+// Shared memory that the server writes is checked before use; a cursor or geometry that cannot be
+// costs this socket, which from then on answers -EIO.
+#ifndef NT_SHIM_SOCKET_H
+#define NT_SHIM_SOCKET_H
+
+#include "libc_shim/sockets/address.h"
+#include "libc_shim/sockets/context.h"
+#include "libc_shim/sockets/queue.h"
+#include "newtos_py/kernel/listener.h"
+
+#ifndef NT_CDEF
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#endif
+
+enum nt_sock_phase { // what the program did with it; what became of that is in the server's block
+    NT_SOCK_CLOSED = 0,
+    NT_SOCK_IDLE = 1,       // after socket() and bind()
+    NT_SOCK_CONNECTING = 2, // TCP: connect() was called and its result not yet reported
+    NT_SOCK_CONNECTED = 3,  // TCP: connected once; UDP: has a peer
+    NT_SOCK_LISTENING = 4,
+    NT_SOCK_SICK = 5, // shared memory held what cannot be: -EIO from now on
+};
+
+struct nt_sock {
+    // line 0: all that a recv of nothing reads
+    struct nt_spin lock;
+    uint32_t rx_head; // as published in the slot's program block
+    const struct nt_slot_server *server;
+    const uint32_t *cold_starts; // in the area's server header
+    uint32_t cold_starts_then;   // when the slot was taken
+    uint32_t generation;
+    uint8_t phase;    // enum nt_sock_phase
+    uint8_t type;     // SOCK_STREAM, SOCK_DGRAM
+    uint8_t family;   // AF_INET, AF_INET6
+    uint8_t shutdown; // 1: SHUT_RD was called, 2: SHUT_WR
+    uint32_t slot;
+    struct nt_slot_program *program;
+    struct nt_sock_area *area;
+    // line 1: sending
+    uint32_t tx_tail;       // as published
+    uint32_t tx_offset;     // datagrams: where the next one's bytes go
+    uint32_t rx_noted;      // rx_head when the server was last told
+    uint32_t error_taken;   // the server block's `error` word that was last reported
+    uint32_t tx_limit_log2; // SO_SNDBUF: the largest ring; 0: as the server allows
+    uint32_t sndbuf;        // as asked for; 0: never asked
+    uint32_t rcvbuf;
+    uint32_t request; // last mailbox request
+    struct nt_listener *listener;
+    uint64_t rcvtimeo_ns; // 0: none; kept for the caller, which is who waits
+    uint64_t sndtimeo_ns;
+    int32_t linger_s; // -1: off
+    uint32_t flags;   // private, socket.c
+    // line 2
+    uint32_t bound; // bind() was called
+    uint32_t pad;
+    struct nt_endpoint bound_to; // with this name
+    struct nt_endpoint peer;     // that connect() or accept() named
+    void *user;                  // the caller's
+};
+
+// -- Making and ending -----------------------------------------------------------------------
+
+// socket(): takes a granted slot. `type` without SOCK_NONBLOCK and SOCK_CLOEXEC.
+// -EAFNOSUPPORT, -ESOCKTNOSUPPORT, -EPROTONOSUPPORT; -ENOTCONN: no area of that protocol is
+// attached yet; -EAGAIN: no slot is granted just now. The server has been told (flush) and sets the
+// ready bit of a slot of queue 0 with the next grant; -ENOBUFS: all the area's slots are in use.
+int nt_sock_create(struct nt_sock_context *context, struct nt_sock *sock, int domain, int type,
+                   int protocol, struct nt_sock_wake *wake);
+
+// close(): tells the server and forgets the slot; the object may be used again at once. Unread or,
+// with SO_LINGER time 0, unsent data make the server reset the connection, as Linux does.
+// A lingering close is the caller's: while nt_sock_linger_ms() > 0, call nt_sock_shutdown(SHUT_WR),
+// wait until nt_sock_drained() or for so long, then close. A listening socket's caller sends
+// NT_CTL_UNLISTEN before.
+int nt_sock_close(struct nt_sock *sock, struct nt_sock_wake *wake);
+uint32_t nt_sock_linger_ms(const struct nt_sock *sock);
+bool nt_sock_drained(struct nt_sock *sock); // all sent bytes and our FIN are acknowledged
+
+// In a child of fork(), which doesn't have the parent's areas: forgets the slot without a word.
+void nt_sock_child(struct nt_sock *sock);
+
+// -- Names and connections -------------------------------------------------------------------
+
+// bind() and listen() go over the control connection. Their first half, nt_sock_bind_check(), makes
+// the checks that need no server and fills in `local`; nt_sock_bound() is told what came out.
+//   bind:    -EINVAL (bound already, or too short), -EAFNOSUPPORT, -EIO
+//   listen:  -EOPNOTSUPP (datagrams), -EINVAL (connected), -EIO; 1: it listens already, and only
+//            the backlog may change
+// After nt_sock_listening(), `listener` must stay mapped until nt_sock_close().
+int nt_sock_bind_check(struct nt_sock *sock, const struct sockaddr *address, socklen_t length,
+                       struct nt_endpoint *local);
+void nt_sock_bound(struct nt_sock *sock, const struct nt_endpoint *local);
+int nt_sock_listen_check(struct nt_sock *sock);
+void nt_sock_listening(struct nt_sock *sock, struct nt_listener *listener);
+
+// connect().
+//   TCP: posts the request and returns -EINPROGRESS; called again: -EALREADY while it lasts, then
+//        once 0 or what it failed with (unless SO_ERROR took that: -ECONNABORTED), then -EISCONN.
+//        A blocking connect waits for POLLOUT and calls again; it makes no difference to Linux.
+//        AF_UNSPEC disconnects. After a failure the socket takes a fresh slot, so it may be -EAGAIN
+//        (no grant, see nt_sock_create()), or -EDESTADDRREQ: the socket had been bound, so send
+//        NT_CTL_BIND with nt_sock_bound_name() for its new slot, and call again.
+//   UDP: posts the request and returns -EAGAIN while the server has not answered (within one of its
+//        turns): wait for an event and call again with the same address, blocking or not; then 0,
+//        or -ENETUNREACH and the like. AF_UNSPEC takes the peer away.
+int nt_sock_connect(struct nt_sock_context *context, struct nt_sock *sock,
+                    const struct sockaddr *address, socklen_t length, struct nt_sock_wake *wake);
+
+// The name that bind() gave it, for binding a fresh slot; false if it was never bound.
+bool nt_sock_bound_name(const struct nt_sock *sock, struct nt_endpoint *local);
+
+// accept(): claims the oldest pending connection and makes `accepted` (zeroed, or closed) of it;
+// `address` and `length` as accept(2), or NULL. Options are inherited as on Linux. -EAGAIN: none
+// pending; -EINVAL: not listening; -EOPNOTSUPP: datagrams.
+int nt_sock_accept(struct nt_sock_context *context, struct nt_sock *sock, struct nt_sock *accepted,
+                   struct sockaddr *address, socklen_t *length, struct nt_sock_wake *wake);
+
+// shutdown(): -EINVAL, -ENOTCONN; 1: a listening socket's SHUT_RD, which ends listening: the caller
+// sends NT_CTL_UNLISTEN.
+int nt_sock_shutdown(struct nt_sock *sock, int how, struct nt_sock_wake *wake);
+
+// getsockname(): -EAGAIN: the server is choosing the port of a first datagram; wait for an event.
+int nt_sock_getsockname(struct nt_sock *sock, struct sockaddr *address, socklen_t *length);
+int nt_sock_getpeername(struct nt_sock *sock, struct sockaddr *address, socklen_t *length);
+
+// -- Data ------------------------------------------------------------------------------------
+
+// Bytes taken, perhaps fewer than offered (a blocking caller goes on). `address` may be NULL;
+// control messages are the caller's to refuse (IP_PKTINFO and IP_TTL to send: not supported).
+ssize_t nt_sock_send(struct nt_sock *sock, const struct iovec *iov, int count, int flags,
+                     const struct sockaddr *address, socklen_t length, struct nt_sock_wake *wake);
+
+struct nt_sock_received { // what recvmsg() tells beside the bytes
+    int flags;            // MSG_TRUNC
+    struct nt_endpoint peer;
+    uint8_t local_addr[16]; // the address that the datagram was sent to
+    uint8_t ttl;
+    uint8_t tos;
+};
+
+// Bytes given; with MSG_TRUNC a datagram's full length, or a stream's bytes thrown away. `received`
+// may be NULL; for streams only its flags are set. MSG_PEEK; MSG_OOB: -EINVAL; MSG_ERRQUEUE:
+// -EAGAIN.
+ssize_t nt_sock_recv(struct nt_sock *sock, const struct iovec *iov, int count, int flags,
+                     struct nt_sock_received *received, struct nt_sock_wake *wake);
+
+// The same for the msghdr calls: name, flags and (IP_PKTINFO and friends) control data.
+ssize_t nt_sock_sendmsg(struct nt_sock *sock, const struct msghdr *message, int flags,
+                        struct nt_sock_wake *wake);
+ssize_t nt_sock_recvmsg(struct nt_sock *sock, struct msghdr *message, int flags,
+                        struct nt_sock_wake *wake);
+
+// sendfile() and splice(): a piece of the TX ring to read into, at most `wanted` bytes, streams
+// only; the same errors as send. If > 0 the socket is locked until nt_sock_commit(), which
+// publishes that many bytes (0: none).
+ssize_t nt_sock_reserve(struct nt_sock *sock, size_t wanted, void **piece);
+void nt_sock_commit(struct nt_sock *sock, size_t bytes, int flags, struct nt_sock_wake *wake);
+
+// -- Events ----------------------------------------------------------------------------------
+
+// Level mask, all that holds now, as Linux computes it: POLLIN|POLLRDNORM, POLLOUT|POLLWRNORM
+// (datagrams also POLLWRBAND), POLLPRI, POLLRDHUP, POLLHUP, POLLERR. A caller that watches for
+// fewer masks it (Linux always reports POLLHUP and POLLERR).
+uint32_t nt_sock_poll(struct nt_sock *sock);
+
+// Changes with everything worth a wake-up that happened to the socket: for edges.
+uint32_t nt_sock_events(const struct nt_sock *sock);
+
+// Names the queue that hears of the socket from now on, and fences; look at the level afterwards.
+void nt_sock_set_queue(struct nt_sock *sock, uint32_t number);
+uint32_t nt_sock_queue(const struct nt_sock *sock);
+
+// -- Options and the like --------------------------------------------------------------------
+
+// Levels SOL_SOCKET, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_IP, IPPROTO_IPV6; values and errors as
+// Linux. -ENOPROTOOPT for what is unknown: the caller logs it. SO_RCVTIMEO and SO_SNDTIMEO are kept
+// in the object for the caller.
+int nt_sock_getsockopt(struct nt_sock *sock, int level, int name, void *value, socklen_t *length);
+int nt_sock_setsockopt(struct nt_sock *sock, int level, int name, const void *value,
+                       socklen_t length, struct nt_sock_wake *wake);
+
+int nt_sock_rx_bytes(struct nt_sock *sock); // FIONREAD: bytes, or the next datagram's; -EINVAL
+int nt_sock_tx_bytes(struct nt_sock *sock); // SIOCOUTQ
+
+// What the control connection's messages want: area number, slot, generation, protocol, options.
+struct nt_sock_identity {
+    uint32_t protocol;
+    uint32_t area; // its number, as the server knows it
+    uint32_t slot;
+    uint32_t generation;
+    uint32_t options;
+};
+void nt_sock_identify(const struct nt_sock *sock, struct nt_sock_identity *identity);
+
+#endif
