@@ -38,6 +38,22 @@
 // word, then rings the server's doorbell if it sleeps. The server bumps `events` (edge), sets the
 // slot's bit in the ready bitmap of the event queue that the slot names, and marks that queue's
 // bell. Levels are always read from the cursors and states, never from hints.
+//
+// What the server bumps `events` for: bytes or a datagram, FIN, a change of state, error or names, a
+// reply, and room to send:
+//     byte ring       the room was less than a third of the ring, and is no longer; or tx_max_log2
+//                     grew while the ring was full
+//     datagram ring   it held more than 8 before, and now is empty, or half empty for the first time
+// Data come before what follows them: rx_tail is stored before RX_FIN and before BROKEN. A server
+// publishes a batch's cursors, then fences once, then reads `queue` of the slots and sets their
+// ready bits, so that a program that changes `queue`, fences and looks misses nothing. With a grant
+// after the ring was empty it sets the ready bit of that slot in queue 0.
+//
+// What the program sets the activity bit for: bytes, a datagram or a request to send, control and
+// options changed, and room in the RX ring where the server may have run short of it.
+//
+// `error` holds an errno in its low 16 bits. For datagrams, where errors come and go, the rest
+// counts them, so that the program can tell a new error from the one it has reported.
 #ifndef NT_KERNEL_AREA_H
 #define NT_KERNEL_AREA_H
 
@@ -173,7 +189,7 @@ struct nt_slot_server {
     uint8_t flags;       // enum nt_slot_flags
     uint8_t tx_max_log2; // largest TX ring that the connection can use now
     uint8_t pad0;
-    uint32_t error;     // errno of a broken socket, or a pending asynchronous error (UDP)
+    uint32_t error;     // errno of a broken socket; UDP: count << 16 | errno of the last error
     uint32_t rx_urgent; // cursor after the urgent byte; valid if != 0
     uint32_t mss;       // payload bytes a segment
     uint32_t srtt_us;   // for TCP_INFO
