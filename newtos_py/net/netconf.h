@@ -62,5 +62,7 @@ struct nt_path {        // what a look-up answers
 // loopback.
 int nt_netconf_path(const struct nt_netconf *conf, const uint8_t dst[16], struct nt_path *path);
 bool nt_netconf_is_local(const struct nt_netconf *conf, const uint8_t addr[16]);
+// True for 255.255.255.255 and the broadcast address of an attached IPv4 network.
+bool nt_netconf_is_broadcast(const struct nt_netconf *conf, const uint8_t addr[16]);
 
 #endif
