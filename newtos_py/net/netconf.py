@@ -5,7 +5,6 @@ servers are one build of one machine.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from newtos_py.errors import NewtosError
 from newtos_py.kernel.server import InterfaceConfig, LocalAddress, NetConfig
@@ -52,7 +51,13 @@ def to_bytes(net: NetConfig) -> bytes:
     _check_count("addresses", len(local), len(conf.address))
     _check_count("routes", len(net.routes), len(conf.route))
     for interface in interfaces:
-        _fill_interface(conf, interface)
+        _check_interface(interface)
+        entry = conf.interface[interface.index]
+        entry.mac = interface.mac
+        entry.mtu = interface.mtu
+        entry.gso_max = interface.gso_max
+        entry.flags = CSUM_TX if interface.csum_tx else 0
+        entry.name = interface.name.encode()[: len(entry.name) - 1]
     conf.address_count = len(local)
     conf.route_count = len(net.routes)
     for i, one in enumerate(local):
@@ -81,18 +86,11 @@ def is_broadcast(netconf: bytes, addr: bytes) -> bool:
     return lib.nt_netconf_is_broadcast(ffi.from_buffer("struct nt_netconf *", netconf), addr)
 
 
-def _fill_interface(conf: Any, interface: InterfaceConfig) -> None:
-    name = interface.name.encode()
+def _check_interface(interface: InterfaceConfig) -> None:
     if not 0 <= interface.index <= LOOPBACK or not 68 <= interface.mtu <= LOOPBACK_MTU:
         raise NetconfError(
             f"interface {interface.name}: at most 8 drivers a host, and an MTU of 68 to 65535"
         )
-    entry = conf.interface[interface.index]
-    entry.mac = interface.mac
-    entry.mtu = interface.mtu
-    entry.gso_max = interface.gso_max
-    entry.flags = CSUM_TX if interface.csum_tx else 0
-    entry.name = name[: len(entry.name) - 1]
 
 
 def _check_count(what: str, count: int, room: int) -> None:
