@@ -39,11 +39,12 @@
 // slot's bit in the ready bitmap of the event queue that the slot names, and marks that queue's
 // bell. Levels are always read from the cursors and states, never from hints.
 //
-// What the server bumps `events` for: bytes or a datagram, FIN, a change of state, error or names, a
-// reply, and room to send:
+// What the server bumps `events` for: bytes or a datagram, FIN, a change of state, error or names,
+// a reply, and room to send:
 //     byte ring       the room was less than a third of the ring, and is no longer; or tx_max_log2
 //                     grew while the ring was full
-//     datagram ring   it held more than 8 before, and now is empty, or half empty for the first time
+//     datagram ring   it held more than 8 before, and now is empty, or half empty for the first
+//     time
 // Data come before what follows them: rx_tail is stored before RX_FIN and before BROKEN. A server
 // publishes a batch's cursors, then fences once, then reads `queue` of the slots and sets their
 // ready bits, so that a program that changes `queue`, fences and looks misses nothing. With a grant

@@ -28,6 +28,7 @@ enum {
     NT_ARENA_MAGIC = 0x4e544152,
     NT_ARENA_VERSION = 1,
     NT_ARENA_PORTS = 64,
+    NT_JOURNAL_ENTRY_BYTES = 24, // at most, that an entry takes beside the object's bytes
 };
 
 struct nt_arena_header {
@@ -88,13 +89,17 @@ void nt_arena_set_formatted(struct nt_txn *txn);
 // Registers an end as port `port` (fixed numbers, the same in every generation). After a recovery
 // the end's working index is set from the arena's cursor and published again; otherwise the cursor
 // is set from the end. Returns -1 if the cursor cannot be right for that channel.
+// Ports are added before nt_arena_set_formatted().
 int nt_txn_add_producer(struct nt_txn *txn, uint32_t port, struct nt_producer *producer,
                         bool recovered);
 int nt_txn_add_consumer(struct nt_txn *txn, uint32_t port, struct nt_consumer *consumer,
                         bool recovered);
-// Journals [object, object + len) of the arena. Asserts that the journal has room.
+// Journals [object, object + len) of the arena's body. Asserts that the journal has room: an engine
+// looks at nt_txn_room() before it begins with an input. The ports' cursors have room of their own.
 void nt_txn_touch(struct nt_txn *txn, void *object, uint64_t len);
+// Commits and publishes; costs next to nothing if nothing was touched and no port moved.
 void nt_txn_commit(struct nt_txn *txn);
+// Undoes the open transaction: objects, and the ports' working indices.
 void nt_txn_rollback(struct nt_txn *txn);
 void nt_txn_crash_now(struct nt_txn *txn);
 

@@ -70,6 +70,10 @@ void nt_channel_format(void *base, uint32_t capacity, uint32_t slot_bytes);
 // Return 0, or -1 if the region is no channel of that slot size or is larger than `bytes`.
 int nt_producer_open(struct nt_producer *p, void *base, uint64_t bytes, uint32_t slot_bytes);
 int nt_consumer_open(struct nt_consumer *c, void *base, uint64_t bytes, uint32_t slot_bytes);
+// One slot at a time, copied and published at once: for rare messages and for Python. False: full,
+// empty. Not for ends that take part in transactions (arena.h).
+bool nt_producer_push(struct nt_producer *p, const void *slot);
+bool nt_consumer_pop(struct nt_consumer *c, void *slot);
 
 #ifndef NT_CDEF
 _Static_assert(offsetof(struct nt_channel_producer_page, tail) == 64, "tail has its own line");

@@ -61,16 +61,30 @@ uint64_t nt_listener_claims_bytes(void);
 void nt_listener_format(void *ring, void *claims, uint32_t entries, uint32_t backlog);
 int nt_listener_open(struct nt_listener *listener, void *ring, void *claims, uint32_t entries);
 
-#ifndef NT_CDEF
-#define NT_CLAIM_OPEN(i)  (((uint64_t)(i) << 1) + 2)
-#define NT_CLAIM_TAKEN(i) (((uint64_t)(i) << 1) + 3)
-_Static_assert(sizeof(struct nt_accept_entry) == 64, "one line");
+// Server: entry `index` (free-running) may be filled: its claim word does not say that the entry a
+// lap before is still open.
+bool nt_listener_reusable(const struct nt_listener *listener, uint32_t index);
+// Server: fills entry `index` and opens it; acceptors see it once the tail is published beyond it.
+// To be repeated after a restart only for entries at or after the published tail.
+void nt_listener_fill(struct nt_listener *listener, uint32_t index,
+                      const struct nt_accept_entry *entry);
+void nt_listener_publish(struct nt_listener *listener, uint32_t tail);
+// Takes entry `index`, as an acceptor does or as the server does to withdraw it: true for exactly
+// one.
+bool nt_listener_take(struct nt_listener *listener, uint32_t index);
+// True while nobody has taken entry `index`.
+bool nt_listener_is_open(const struct nt_listener *listener, uint32_t index);
 
 // Acceptor: claims the oldest open entry; true with a copy of it in *out. Never blocks, never spins
 // long: each step either wins, or passes an entry that somebody else has taken.
 bool nt_listener_claim(struct nt_listener *listener, struct nt_accept_entry *out);
 // True if an unclaimed entry exists (level for poll).
 bool nt_listener_has_open(const struct nt_listener *listener);
+
+#ifndef NT_CDEF
+#define NT_CLAIM_OPEN(i)  (((uint64_t)(uint32_t)(i) << 1) + 2)
+#define NT_CLAIM_TAKEN(i) (((uint64_t)(uint32_t)(i) << 1) + 3)
+_Static_assert(sizeof(struct nt_accept_entry) == 64, "one line");
 #endif
 
 #endif

@@ -9,7 +9,10 @@
 //    descriptor and the next deadline; drain the doorbell; lower `sleeping`.
 //
 // nt_loop_run returns to Python when the control descriptor is readable (looked at when idle, and
-// every control_period_ns under load), or when *stop is set (by a signal handler).
+// every control_period_ns under load), or when `stop` is set (by a signal handler).
+//
+// Fused engines share the process's doorbell; each may have a status page of its own, and the loop
+// raises, lowers and counts on all of them.
 #ifndef NT_KERNEL_LOOP_H
 #define NT_KERNEL_LOOP_H
 
@@ -47,7 +50,12 @@ struct nt_idle {
     uint32_t used;
 };
 
+// Runs until there is a reason (enum nt_loop_reason) to return. `budget` of the tunables is not 0,
+// doorbell_fd is a non-blocking eventfd, control_fd may be -1. Called again, it goes on.
 int nt_loop_run(struct nt_loop *loop);
+// Makes a signal end this loop; one loop a process. NULL: the signal's default action again.
+// 0, or a negative errno.
+int nt_loop_stop_on_signal(struct nt_loop *loop, int signal_number);
 // One rung: true if the caller should poll again, false if it should raise its flag and sleep.
 bool nt_idle_rung(struct nt_idle *idle, const struct nt_loop_tunables *tunables,
                   uint64_t idle_since_ns);

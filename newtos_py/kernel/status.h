@@ -48,6 +48,11 @@ enum nt_fence_source {
     NT_FENCE_UDP = 8,
 };
 
+// Formats a zeroed page; then generation 0 and NT_SERVER_DOWN.
+void nt_status_format(struct nt_status *status);
+// True if a mapped page is a status page of this version.
+bool nt_status_valid(const struct nt_status *status);
+
 #ifndef NT_CDEF
 _Static_assert(offsetof(struct nt_status, heartbeat) == 64, "line of the loop");
 _Static_assert(offsetof(struct nt_status, sleeping) == 128, "alone on its line");
