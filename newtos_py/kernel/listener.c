@@ -1,0 +1,128 @@
+// listener.c: filling, claiming and withdrawing accept entries.
+//
+// The claim word orders everything else. The server fills entry i while its word does not say open,
+// then opens it; an acceptor copies the entry, then claims it. If the entry was reused while it was
+// copied, the word says another index and the claim fails, so a torn copy is never used. The copy
+// is made of single relaxed loads, because it may race with the server on purpose.
+#include "newtos_py/kernel/listener.h"
+
+typedef uint64_t __attribute__((may_alias)) word;
+enum { ENTRY_WORDS = sizeof(struct nt_accept_entry) / sizeof(word) };
+
+uint64_t nt_listener_ring_bytes(uint32_t entries)
+{
+    uint64_t bytes =
+        NT_LISTENER_ENTRIES_OFFSET + (uint64_t)entries * sizeof(struct nt_accept_entry);
+    return (bytes + NT_PAGE - 1) & ~(uint64_t)(NT_PAGE - 1);
+}
+
+uint64_t nt_listener_claims_bytes(void)
+{
+    return (sizeof(struct nt_listener_claims) + NT_PAGE - 1) & ~(uint64_t)(NT_PAGE - 1);
+}
+
+static bool entries_valid(uint32_t entries)
+{
+    return entries != 0 && entries <= NT_LISTENER_ENTRIES_MAX && (entries & (entries - 1)) == 0;
+}
+
+void nt_listener_format(void *ring, void *claims, uint32_t entries, uint32_t backlog)
+{
+    nt_assert(entries_valid(entries));
+    (void)claims; // no entry is open when zero
+    struct nt_listener_header *header = ring;
+    header->version = NT_LISTENER_VERSION;
+    header->entries = entries;
+    header->backlog = backlog;
+    nt_store_release(&header->magic, (uint32_t)NT_LISTENER_MAGIC);
+}
+
+int nt_listener_open(struct nt_listener *listener, void *ring, void *claims, uint32_t entries)
+{
+    struct nt_listener_header *header = ring;
+    if (!entries_valid(entries) || nt_load_acquire(&header->magic) != NT_LISTENER_MAGIC ||
+        header->version != NT_LISTENER_VERSION || header->entries != entries)
+        return -1;
+    *listener = (struct nt_listener){
+        .header = header,
+        .entry = (void *)((uint8_t *)ring + NT_LISTENER_ENTRIES_OFFSET),
+        .claims = claims,
+        .entries = entries,
+    };
+    return 0;
+}
+
+static uint64_t *claim_word(const struct nt_listener *listener, uint32_t index)
+{
+    return &listener->claims->claim[index & (listener->entries - 1)];
+}
+
+static void copy_entry(struct nt_accept_entry *to, const struct nt_accept_entry *from)
+{
+    word *out = (word *)to;
+    const word *in = (const word *)from;
+    for (int i = 0; i < ENTRY_WORDS; i++)
+        nt_store_relaxed(&out[i], nt_load_relaxed(&in[i]));
+}
+
+bool nt_listener_reusable(const struct nt_listener *listener, uint32_t index)
+{
+    // Acceptors can write any word here; all but "open" frees the entry, at their own cost.
+    return nt_load_acquire(claim_word(listener, index)) != NT_CLAIM_OPEN(index - listener->entries);
+}
+
+void nt_listener_fill(struct nt_listener *listener, uint32_t index,
+                      const struct nt_accept_entry *entry)
+{
+    copy_entry(&listener->entry[index & (listener->entries - 1)], entry);
+    nt_store_release(claim_word(listener, index), NT_CLAIM_OPEN(index));
+}
+
+void nt_listener_publish(struct nt_listener *listener, uint32_t tail)
+{
+    nt_store_release(&listener->header->tail, tail);
+}
+
+bool nt_listener_take(struct nt_listener *listener, uint32_t index)
+{
+    uint64_t open = NT_CLAIM_OPEN(index);
+    return __atomic_compare_exchange_n(claim_word(listener, index), &open, NT_CLAIM_TAKEN(index),
+                                       false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+bool nt_listener_is_open(const struct nt_listener *listener, uint32_t index)
+{
+    return nt_load_acquire(claim_word(listener, index)) == NT_CLAIM_OPEN(index);
+}
+
+// Where to start looking: the shared hint, unless it cannot be.
+static uint32_t scan_start(const struct nt_listener *listener, uint32_t tail)
+{
+    uint32_t scan = nt_load_relaxed(&listener->claims->scan);
+    return tail - scan <= listener->entries ? scan : tail - listener->entries;
+}
+
+bool nt_listener_claim(struct nt_listener *listener, struct nt_accept_entry *out)
+{
+    uint32_t tail = nt_load_acquire(&listener->header->tail);
+    for (uint32_t i = scan_start(listener, tail); i != tail; i++) {
+        if (!nt_listener_is_open(listener, i))
+            continue;
+        copy_entry(out, &listener->entry[i & (listener->entries - 1)]);
+        if (nt_listener_take(listener, i)) {
+            // All before it were seen taken, and none of them opens again under its index.
+            nt_store_relaxed(&listener->claims->scan, i + 1);
+            return true;
+        }
+    }
+    return false;
+}
+
+bool nt_listener_has_open(const struct nt_listener *listener)
+{
+    uint32_t tail = nt_load_acquire(&listener->header->tail);
+    for (uint32_t i = scan_start(listener, tail); i != tail; i++)
+        if (nt_listener_is_open(listener, i))
+            return true;
+    return false;
+}
