@@ -2,35 +2,46 @@
 #include "newtos_py/kernel/base.h"
 
 #include <stdlib.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-// Decimal digits of `line`, written backwards into the end of `buffer`.
-static struct iovec line_number(char *buffer, size_t bytes, int line)
+struct message {
+    char text[256];
+    size_t len;
+};
+
+// Cut short rather than left out: the file and line stand first.
+static void say(struct message *message, const char *text)
 {
-    size_t at = bytes;
-    unsigned rest = line > 0 ? (unsigned)line : 0;
+    size_t len = strlen(text);
+    size_t room = sizeof(message->text) - message->len;
+    len = len < room ? len : room;
+    memcpy(message->text + message->len, text, len);
+    message->len += len;
+}
+
+static void say_number(struct message *message, unsigned number)
+{
+    char digits[12] = {0};
+    size_t at = sizeof(digits) - 1;
     do {
-        buffer[--at] = (char)('0' + rest % 10);
-        rest /= 10;
-    } while (rest != 0 && at > 0);
-    return (struct iovec){.iov_base = buffer + at, .iov_len = bytes - at};
+        digits[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number != 0);
+    say(message, digits + at);
 }
 
 _Noreturn void nt_panic(const char *file, int line, const char *what)
 {
-    char digits[12];
-    struct iovec words[] = {
-        {.iov_base = (void *)"newtos: ", .iov_len = 8},
-        {.iov_base = (void *)(uintptr_t)file, .iov_len = strlen(file)},
-        {.iov_base = (void *)":", .iov_len = 1},
-        line_number(digits, sizeof(digits), line),
-        {.iov_base = (void *)": ", .iov_len = 2},
-        {.iov_base = (void *)(uintptr_t)what, .iov_len = strlen(what)},
-        {.iov_base = (void *)"\n", .iov_len = 1},
-    };
+    struct message message = {.len = 0};
+    say(&message, "newtos: ");
+    say(&message, file);
+    say(&message, ":");
+    say_number(&message, (unsigned)line);
+    say(&message, ": ");
+    say(&message, what);
+    say(&message, "\n");
     // Nothing can be done about a closed standard error.
-    ssize_t written = writev(STDERR_FILENO, words, sizeof(words) / sizeof(words[0]));
+    ssize_t written = write(STDERR_FILENO, message.text, message.len);
     (void)written;
     abort();
 }

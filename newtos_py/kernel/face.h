@@ -21,6 +21,7 @@
 #include "newtos_py/kernel/loop.h"
 #include "newtos_py/kernel/map.h"
 #include "newtos_py/kernel/pool.h"
+#include "newtos_py/kernel/process.h"
 #include "newtos_py/kernel/regions.h"
 #include "newtos_py/kernel/request.h"
 #include "newtos_py/kernel/sched.h"

@@ -8,10 +8,10 @@
 
 #include "newtos_py/kernel/base.h"
 
-// Maps [0, bytes) of a shared memory object; its address, or a negative errno.
-int64_t nt_map(int fd, uint64_t bytes, bool writable);
-// Changes the protection of a part of a mapping, page-aligned; 0 or a negative errno.
-int nt_map_protect(uint64_t address, uint64_t bytes, bool writable);
-int nt_unmap(uint64_t address, uint64_t bytes);
+// Maps [0, bytes) of a shared memory object; NULL with errno set if that fails.
+void *nt_map(int fd, uint64_t bytes, bool writable);
+// Changes the protection of a page-aligned part of a mapping; 0, or -1 with errno set.
+int nt_map_protect(void *part, uint64_t bytes, bool writable);
+int nt_unmap(void *base, uint64_t bytes);
 
 #endif
