@@ -103,6 +103,7 @@ class _Lib:
     NT_SERVER_STARTING: int
     NT_SERVER_RUNNING: int
     NT_SERVER_STOPPED: int
+    NT_FENCE_IP: int
     NT_FENCE_TCP: int
     NT_FENCE_UDP: int
     NT_ENGINE_BUDGET: int
