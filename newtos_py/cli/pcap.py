@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import IO, Protocol
 
@@ -156,7 +157,7 @@ def _sink(capture: Capture, path: str | None) -> Iterator[_Sink]:
     except BrokenPipeError:
         # Whoever reads what we write may have had enough (tshark -c); that is no error. What is
         # left in the buffer must not be tried again when Python ends.
-        with open(os.devnull, "wb") as nothing:
+        with Path(os.devnull).open("wb") as nothing:
             os.dup2(nothing.fileno(), sys.stdout.fileno())
     except OSError as error:
         raise NewtosError(f"can't write {path}: {error.strerror}") from None
