@@ -32,6 +32,9 @@
 #include <sys/uio.h>
 #endif
 
+// Options that are kept and reported, without an effect here: indices of nt_sock.kept.
+enum { NT_SOCK_KEPT_MAX = 24 };
+
 enum nt_sock_phase { // what the program did with it; what became of that is in the server's block
     NT_SOCK_CLOSED = 0,
     NT_SOCK_IDLE = 1,       // after socket() and bind()
@@ -76,6 +79,7 @@ struct nt_sock {
     struct nt_endpoint bound_to; // with this name
     struct nt_endpoint peer;     // that connect() or accept() named
     void *user;                  // the caller's
+    int32_t kept[24];            // NT_SOCK_KEPT_MAX
 };
 
 // -- Making and ending -----------------------------------------------------------------------

@@ -1,0 +1,389 @@
+// connect.c: names and connections: bind, listen, connect, accept, shutdown, getsockname.
+//
+// Linux's struct socket has a state of its own (SS_UNCONNECTED, SS_CONNECTING, SS_CONNECTED) beside
+// TCP's; it is what makes connect() answer EALREADY, then 0 once, then EISCONN. Here that is the
+// phase, with NT_SOCKF_UNREPORTED for "connected, but nobody has been told".
+#include "libc_shim/sockets/inner.h"
+
+// -- bind and listen -------------------------------------------------------------------------
+
+int nt_sock_bind_check(struct nt_sock *sock, const struct sockaddr *address, socklen_t length,
+                       struct nt_endpoint *local)
+{
+    bool v6only = (nt_sock_options(sock) & NT_OPTION_V6ONLY) != 0;
+    int result =
+        nt_endpoint_from_sockaddr(local, sock->family, v6only, NT_ADDRESS_BIND, address, length);
+    if (result < 0)
+        return result;
+    nt_sock_lock(sock);
+    struct nt_sock_view view;
+    nt_sock_look(sock, &view);
+    // inet_bind(): a fresh socket only. One that has a port, whoever chose it, is fresh no more.
+    bool named = sock->bound != 0 || (nt_load_acquire(&sock->server->flags) & NT_SLOT_BOUND) != 0;
+    if (sock->phase == NT_SOCK_SICK)
+        result = -EIO;
+    else if (sock->phase != NT_SOCK_IDLE || named)
+        result = -EINVAL;
+    nt_sock_unlock(sock);
+    return result;
+}
+
+void nt_sock_bound(struct nt_sock *sock, const struct nt_endpoint *local)
+{
+    nt_sock_lock(sock);
+    sock->bound = 1;
+    sock->bound_to = *local;
+    sock->flags &= ~(uint32_t)NT_SOCKF_UNBOUND;
+    nt_sock_unlock(sock);
+}
+
+bool nt_sock_bound_name(const struct nt_sock *sock, struct nt_endpoint *local)
+{
+    *local = sock->bound_to;
+    return sock->bound != 0;
+}
+
+int nt_sock_listen_check(struct nt_sock *sock)
+{
+    if (sock->type != SOCK_STREAM)
+        return -EOPNOTSUPP;
+    nt_sock_lock(sock);
+    int result = -EINVAL;
+    if (sock->phase == NT_SOCK_IDLE)
+        result = 0;
+    else if (sock->phase == NT_SOCK_LISTENING)
+        result = 1;
+    else if (sock->phase == NT_SOCK_SICK)
+        result = -EIO;
+    nt_sock_unlock(sock);
+    return result;
+}
+
+void nt_sock_listening(struct nt_sock *sock, struct nt_listener *listener)
+{
+    nt_sock_lock(sock);
+    sock->listener = listener;
+    nt_store_release(&sock->phase, (uint8_t)NT_SOCK_LISTENING);
+    nt_sock_unlock(sock);
+}
+
+// -- connect ---------------------------------------------------------------------------------
+
+static bool is_unspec(const struct sockaddr *address)
+{
+    sa_family_t family;
+    memcpy(&family, address, sizeof family);
+    return family == AF_UNSPEC;
+}
+
+static void post_request(struct nt_sock *sock, const struct nt_endpoint *target,
+                         struct nt_sock_wake *wake)
+{
+    sock->program->target = *target;
+    sock->request = (((sock->request >> 8) + 1) << 8) | NT_MAIL_CONNECT;
+    nt_store_release(&sock->program->request, sock->request);
+    nt_sock_tell(sock, wake);
+}
+
+// AF_UNSPEC, and what a failed connect() ends with: back to a fresh socket.
+static int disconnect(struct nt_sock_context *context, struct nt_sock *sock,
+                      struct nt_sock_wake *wake)
+{
+    if (sock->phase != NT_SOCK_IDLE) {
+        int result = nt_sock_renew_slot(context, sock, wake);
+        if (result < 0)
+            return result;
+    }
+    nt_store_relaxed(&sock->phase, (uint8_t)NT_SOCK_IDLE);
+    return 0;
+}
+
+static int start_connect(struct nt_sock_context *context, struct nt_sock *sock,
+                         const struct sockaddr *address, socklen_t length,
+                         struct nt_sock_wake *wake)
+{
+    struct nt_endpoint target;
+    bool v6only = (nt_sock_options(sock) & NT_OPTION_V6ONLY) != 0;
+    int result = nt_endpoint_from_sockaddr(&target, sock->family, v6only, NT_ADDRESS_CONNECT,
+                                           address, length);
+    if (result < 0)
+        return result;
+    if ((sock->flags & NT_SOCKF_USED_UP) != 0 || nt_sock_is_lost(sock)) {
+        result = nt_sock_renew_slot(context, sock, wake);
+        if (result < 0)
+            return result;
+    }
+    if ((sock->flags & NT_SOCKF_UNBOUND) != 0)
+        return -EDESTADDRREQ;
+    sock->peer = target;
+    post_request(sock, &target, wake);
+    nt_store_release(&sock->phase, (uint8_t)NT_SOCK_CONNECTING);
+    return -EINPROGRESS;
+}
+
+// __inet_stream_connect() with SS_CONNECTING.
+static int go_on_connecting(struct nt_sock *sock)
+{
+    struct nt_sock_view view;
+    nt_sock_look(sock, &view);
+    if (view.state == NT_TCP_SYN_SENT)
+        return -EALREADY;
+    if (view.state == NT_TCP_CLOSE) {
+        int error = nt_sock_take_error(sock, &view);
+        sock->flags |= NT_SOCKF_USED_UP;
+        nt_store_relaxed(&sock->shutdown, (uint8_t)0);
+        nt_store_relaxed(&sock->phase, (uint8_t)NT_SOCK_IDLE);
+        return error == 0 ? -ECONNABORTED : -error;
+    }
+    nt_store_relaxed(&sock->phase, (uint8_t)NT_SOCK_CONNECTED);
+    return 0;
+}
+
+static int connect_stream(struct nt_sock_context *context, struct nt_sock *sock,
+                          const struct sockaddr *address, socklen_t length,
+                          struct nt_sock_wake *wake)
+{
+    if (is_unspec(address))
+        return disconnect(context, sock, wake);
+    switch ((enum nt_sock_phase)sock->phase) {
+    case NT_SOCK_IDLE:
+        return start_connect(context, sock, address, length, wake);
+    case NT_SOCK_CONNECTING:
+        return go_on_connecting(sock);
+    case NT_SOCK_CONNECTED:
+        if ((sock->flags & NT_SOCKF_UNREPORTED) == 0)
+            return -EISCONN;
+        sock->flags &= ~(uint32_t)NT_SOCKF_UNREPORTED;
+        return go_on_connecting(sock);
+    case NT_SOCK_LISTENING:
+        return -EISCONN;
+    case NT_SOCK_SICK:
+        return -EIO;
+    case NT_SOCK_CLOSED:
+        break;
+    }
+    return -EBADF;
+}
+
+static int connect_dgram(struct nt_sock *sock, const struct sockaddr *address, socklen_t length,
+                         struct nt_sock_wake *wake)
+{
+    struct nt_endpoint target;
+    memset(&target, 0, sizeof target);
+    bool away = is_unspec(address);
+    bool v6only = (nt_sock_options(sock) & NT_OPTION_V6ONLY) != 0;
+    if (!away) {
+        int result = nt_endpoint_from_sockaddr(&target, sock->family, v6only,
+                                               NT_ADDRESS_CONNECT_DGRAM, address, length);
+        if (result < 0)
+            return result;
+    }
+    if ((sock->flags & NT_SOCKF_POSTED) == 0) {
+        sock->flags |= NT_SOCKF_POSTED;
+        sock->peer = target;
+        post_request(sock, &target, wake);
+        return -EAGAIN;
+    }
+    if (nt_load_acquire(&sock->server->reply) != sock->request)
+        return -EAGAIN;
+    sock->flags &= ~(uint32_t)NT_SOCKF_POSTED;
+    if (memcmp(&sock->peer, &target, sizeof target) != 0) { // an earlier call was broken off
+        sock->flags |= NT_SOCKF_POSTED;
+        sock->peer = target;
+        post_request(sock, &target, wake);
+        return -EAGAIN;
+    }
+    uint32_t error = nt_load_relaxed(&sock->server->reply_errno);
+    bool peerless = away || error != 0;
+    nt_store_relaxed(&sock->phase, (uint8_t)(peerless ? NT_SOCK_IDLE : NT_SOCK_CONNECTED));
+    return -(int)nt_error_number(error);
+}
+
+int nt_sock_connect(struct nt_sock_context *context, struct nt_sock *sock,
+                    const struct sockaddr *address, socklen_t length, struct nt_sock_wake *wake)
+{
+    if (length < sizeof(sa_family_t))
+        return -EINVAL;
+    nt_sock_lock(sock);
+    int result = sock->type == SOCK_STREAM ? connect_stream(context, sock, address, length, wake)
+                                           : connect_dgram(sock, address, length, wake);
+    nt_sock_unlock(sock);
+    return result;
+}
+
+// -- accept ----------------------------------------------------------------------------------
+
+static struct nt_sock_area *area_of(struct nt_sock_context *context, uint32_t number)
+{
+    uint32_t count = nt_load_acquire(&context->area_count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct nt_sock_area *area = &context->area[i];
+        if (area->protocol == IPPROTO_TCP && area->view.number == number)
+            return area;
+    }
+    return NULL;
+}
+
+// True if the entry names a slot that is really waiting for us.
+static bool entry_holds(const struct nt_accept_entry *entry, const struct nt_sock_area *area)
+{
+    if (area == NULL || entry->slot >= area->view.slots)
+        return false;
+    const struct nt_slot_server *server = &area->view.slot_server[entry->slot];
+    return nt_load_acquire(&server->generation) == entry->generation &&
+           nt_load_relaxed(&server->state) >= NT_SLOT_CONNECTED &&
+           nt_sock_slot_is_free(area, entry->slot, entry->generation);
+}
+
+static void make_accepted(const struct nt_sock *listening, struct nt_sock *accepted,
+                          struct nt_sock_area *area, const struct nt_accept_entry *entry)
+{
+    nt_sock_enter_slot(accepted, area, entry->slot, entry->generation, listening->program);
+    nt_sock_init(accepted, listening->family, SOCK_STREAM);
+    accepted->flags = NT_SOCKF_NAMED | (listening->flags & NT_SOCKF_CORK);
+    accepted->tx_limit_log2 = listening->tx_limit_log2;
+    accepted->sndbuf = listening->sndbuf;
+    accepted->rcvbuf = listening->rcvbuf;
+    accepted->rcvtimeo_ns = listening->rcvtimeo_ns;
+    accepted->sndtimeo_ns = listening->sndtimeo_ns;
+    accepted->linger_s = listening->linger_s;
+    memcpy(accepted->kept, listening->kept, sizeof accepted->kept);
+    accepted->peer = entry->peer;
+    accepted->bound_to = entry->local;
+    nt_store_release(&accepted->phase, (uint8_t)NT_SOCK_CONNECTED);
+}
+
+int nt_sock_accept(struct nt_sock_context *context, struct nt_sock *sock, struct nt_sock *accepted,
+                   struct sockaddr *address, socklen_t *length, struct nt_sock_wake *wake)
+{
+    if (sock->type != SOCK_STREAM)
+        return -EOPNOTSUPP;
+    // No lock: claiming an entry is what makes it ours, and threads may do that side by side. The
+    // caller keeps the socket from being closed meanwhile.
+    if (nt_load_acquire(&sock->phase) != NT_SOCK_LISTENING)
+        return -EINVAL;
+    struct nt_listener *listener = sock->listener;
+    for (uint32_t i = 0; i < listener->entries; i++) {
+        struct nt_accept_entry entry;
+        if (!nt_listener_claim(listener, &entry))
+            break;
+        struct nt_sock_area *area = area_of(context, entry.area);
+        if (!entry_holds(&entry, area))
+            continue;
+        make_accepted(sock, accepted, area, &entry);
+        // Claiming is no news for the server, but a timer to arm is.
+        if ((nt_sock_options(accepted) & NT_OPTION_KEEPALIVE) != 0)
+            nt_sock_tell(accepted, wake);
+        if (address != NULL && length != NULL)
+            nt_endpoint_to_sockaddr(&entry.peer, sock->family, address, length);
+        return 0;
+    }
+    return -EAGAIN;
+}
+
+// -- shutdown --------------------------------------------------------------------------------
+
+// inet_shutdown(), last branches.
+static int shutdown_stream(struct nt_sock_context *context, struct nt_sock *sock, uint32_t bits,
+                           const struct nt_sock_view *view, struct nt_sock_wake *wake)
+{
+    if (view->state == NT_TCP_LISTEN) {
+        if ((bits & NT_SHUT_RD) == 0)
+            return 0;
+        sock->flags |= NT_SOCKF_USED_UP;
+        nt_store_relaxed(&sock->phase, (uint8_t)NT_SOCK_IDLE);
+        return 1;
+    }
+    if (view->state == NT_TCP_SYN_SENT)
+        return disconnect(context, sock, wake);
+    nt_store_relaxed(&sock->shutdown, (uint8_t)(sock->shutdown | bits));
+    if (view->state == NT_TCP_CLOSE)
+        return -ENOTCONN;
+    uint32_t control = ((bits & NT_SHUT_RD) != 0 ? NT_CONTROL_SHUT_RD : 0u) |
+                       ((bits & NT_SHUT_WR) != 0 ? NT_CONTROL_SHUT_WR : 0u);
+    nt_store_release(&sock->program->control, sock->program->control | control);
+    nt_sock_tell(sock, wake);
+    return 0;
+}
+
+int nt_sock_shutdown(struct nt_sock *sock, int how, struct nt_sock_wake *wake)
+{
+    if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
+        return -EINVAL;
+    uint32_t bits = (uint32_t)how + 1; // SHUT_RD, SHUT_WR, SHUT_RDWR: 1, 2, 3
+    nt_sock_lock(sock);
+    struct nt_sock_view view;
+    nt_sock_look(sock, &view);
+    int result;
+    if (sock->phase == NT_SOCK_CLOSED) {
+        result = -EBADF;
+    } else if (sock->type == SOCK_STREAM) {
+        result = shutdown_stream(sock->area->context, sock, bits, &view, wake);
+    } else {
+        nt_store_relaxed(&sock->shutdown, (uint8_t)(sock->shutdown | bits));
+        result = view.state == NT_TCP_ESTABLISHED ? 0 : -ENOTCONN;
+    }
+    nt_sock_unlock(sock);
+    return result;
+}
+
+// -- names -----------------------------------------------------------------------------------
+
+// The server writes a name once or twice in a slot's life, at connect; a copy that was torn by
+// that is seen by copying again.
+static void copy_name(struct nt_endpoint *to, const struct nt_endpoint *from)
+{
+    struct nt_endpoint again;
+    for (int tries = 0; tries < 4; tries++) {
+        *to = *from;
+        nt_fence();
+        again = *from;
+        if (memcmp(to, &again, sizeof again) == 0)
+            break;
+    }
+}
+
+static int local_name(struct nt_sock *sock, struct nt_endpoint *local)
+{
+    const struct nt_slot_server *server = sock->server;
+    memset(local, 0, sizeof *local);
+    bool named = (nt_load_acquire(&server->flags) & NT_SLOT_BOUND) != 0 &&
+                 nt_load_relaxed(&server->generation) == sock->generation;
+    if ((sock->flags & NT_SOCKF_NAMED) != 0 || (!named && sock->bound != 0)) {
+        *local = sock->bound_to;
+    } else if (named) {
+        copy_name(local, &server->local);
+    } else if (sock->type == SOCK_STREAM) {
+        struct nt_sock_view view;
+        nt_sock_look(sock, &view);
+        if (view.state == NT_TCP_SYN_SENT)
+            return -EAGAIN;
+    } else if (sock->tx_tail != 0) {
+        return -EAGAIN;
+    }
+    return 0;
+}
+
+int nt_sock_getsockname(struct nt_sock *sock, struct sockaddr *address, socklen_t *length)
+{
+    struct nt_endpoint local;
+    nt_sock_lock(sock);
+    int result = local_name(sock, &local);
+    nt_sock_unlock(sock);
+    if (result == 0)
+        nt_endpoint_to_sockaddr(&local, sock->family, address, length);
+    return result;
+}
+
+int nt_sock_getpeername(struct nt_sock *sock, struct sockaddr *address, socklen_t *length)
+{
+    nt_sock_lock(sock);
+    struct nt_sock_view view;
+    nt_sock_look(sock, &view);
+    struct nt_endpoint peer = sock->peer;
+    nt_sock_unlock(sock);
+    if (view.state != NT_TCP_ESTABLISHED)
+        return -ENOTCONN;
+    nt_endpoint_to_sockaddr(&peer, sock->family, address, length);
+    return 0;
+}

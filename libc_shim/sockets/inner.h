@@ -1,0 +1,147 @@
+// inner.h: what the files of the socket layer share; nobody else includes it.
+//
+// Theory. Linux's answers follow from three things: the state of the connection, which directions
+// are shut, and a pending error. Here the program's half of that is private (struct nt_sock) and
+// the server's half is in its block of the slot; nt_sock_look() puts them together into a struct
+// nt_sock_view in Linux's terms, and every call decides from that view.
+//
+// Order of loads: state and flags first, cursors after. The server stores them the other way round,
+// so a view with RX_FIN or BROKEN goes with the final rx_tail.
+#ifndef NT_SHIM_INNER_H
+#define NT_SHIM_INNER_H
+
+#include <errno.h>
+#include <netinet/in.h>
+
+#include "libc_shim/sockets/socket.h"
+
+enum { // nt_sock.shutdown and nt_sock_view.shutdown: Linux's RCV_SHUTDOWN and SEND_SHUTDOWN
+    NT_SHUT_RD = 1,
+    NT_SHUT_WR = 2,
+    NT_SHUT_BOTH = 3,
+};
+
+enum nt_sock_flags {              // private
+    NT_SOCKF_CORK = 1,            // TCP_CORK is set: MSG_MORE must not clear it
+    NT_SOCKF_UNREPORTED = 2,      // connected, but the connect() that says so is still to come
+    NT_SOCKF_USED_UP = 4,         // the slot had a connection: the next connect() needs a fresh one
+    NT_SOCKF_UNBOUND = 8,         // the slot is fresh and must be bound to bound_to first
+    NT_SOCKF_NAMED = 16,          // accepted: bound_to and peer are its names
+    NT_SOCKF_POSTED = 32,         // datagrams: a request waits for its reply
+    NT_SOCKF_PKTINFO = 128,       // IP_PKTINFO
+    NT_SOCKF_PKTINFO6 = 256,      // IPV6_RECVPKTINFO
+    NT_SOCKF_RECVTTL = 512,       // IP_RECVTTL
+    NT_SOCKF_RECVTOS = 1024,      // IP_RECVTOS
+    NT_SOCKF_RECVHOPLIMIT = 2048, // IPV6_RECVHOPLIMIT
+    NT_SOCKF_RECVTCLASS = 4096,   // IPV6_RECVTCLASS
+};
+
+enum nt_sock_state { // of Linux's states, those that its answers tell apart
+    NT_TCP_CLOSE = 1,
+    NT_TCP_SYN_SENT = 2,
+    NT_TCP_ESTABLISHED = 3, // and the states after it, until both directions are done
+    NT_TCP_LISTEN = 4,
+};
+
+struct nt_sock_view {
+    enum nt_sock_state state;
+    uint32_t shutdown; // NT_SHUT_*
+    uint32_t error;    // pending error word, 0: none. The errno is in its low 16 bits
+    bool done;         // the peer's FIN has arrived (Linux's SOCK_DONE)
+};
+
+// The error word of a connection that a cold start took away.
+enum { NT_ERROR_COLD_START = (1 << 30) | ECONNRESET };
+
+static inline uint32_t nt_error_number(uint32_t word) { return word & 0xffff; }
+
+static inline void nt_sock_lock(struct nt_sock *sock)
+{
+    nt_spin_lock(&sock->lock, sock->area == NULL ? NULL : sock->area->context->yield);
+}
+static inline void nt_sock_unlock(struct nt_sock *sock) { nt_spin_unlock(&sock->lock); }
+
+// Something for the server is published in this socket's slot.
+static inline void nt_sock_tell(struct nt_sock *sock, struct nt_sock_wake *wake)
+{
+    nt_area_set_activity(&sock->area->view, sock->slot);
+    wake->areas |= 1u << sock->area->index;
+}
+
+// True if the server forgot the slot: it came back without its arena.
+static inline bool nt_sock_is_lost(const struct nt_sock *sock)
+{
+    return nt_load_relaxed(sock->cold_starts) != sock->cold_starts_then ||
+           nt_load_relaxed(&sock->server->generation) != sock->generation;
+}
+
+static inline uint32_t nt_sock_options(const struct nt_sock *sock)
+{
+    return nt_load_relaxed(&sock->program->options);
+}
+
+static inline int nt_sock_sick(struct nt_sock *sock)
+{
+    nt_store_relaxed(&sock->phase, (uint8_t)NT_SOCK_SICK);
+    return -EIO;
+}
+
+// slot.c
+void nt_sock_look(const struct nt_sock *sock, struct nt_sock_view *view);
+// Reports the pending error once: the errno, or 0.
+int nt_sock_take_error(struct nt_sock *sock, const struct nt_sock_view *view);
+// Takes a granted slot of `area` and makes it the socket's: 0, -EAGAIN, -EIO. `options` (or NULL)
+// is the block of another slot whose options it gets.
+int nt_sock_take_slot(struct nt_sock *sock, struct nt_sock_area *area,
+                      const struct nt_slot_program *options, struct nt_sock_wake *wake);
+// Makes a slot that is known to be ours the socket's.
+void nt_sock_enter_slot(struct nt_sock *sock, struct nt_sock_area *area, uint32_t slot,
+                        uint32_t generation, const struct nt_slot_program *options);
+bool nt_sock_slot_is_free(const struct nt_sock_area *area, uint32_t slot, uint32_t generation);
+// Says CLOSE (and `control`) in a slot of the socket's and forgets it.
+void nt_sock_leave_slot(struct nt_sock *sock, struct nt_sock_area *area, uint32_t slot,
+                        uint32_t control, struct nt_sock_wake *wake);
+// Gives the socket a fresh slot with the same options and queue, and resets the old one's
+// connection; 0, or as nt_sock_take_slot() and then nothing has changed.
+int nt_sock_renew_slot(struct nt_sock_context *context, struct nt_sock *sock,
+                       struct nt_sock_wake *wake);
+// The area for a new socket of that protocol, or NULL.
+struct nt_sock_area *nt_sock_choose_area(struct nt_sock_context *context, uint32_t protocol);
+
+// lifecycle.c
+// Everything but the slot, as after socket().
+void nt_sock_init(struct nt_sock *sock, int family, int type);
+
+// options.c
+void nt_sock_options_init(struct nt_sock *sock);
+
+// stream.c, dgram.c: with the socket locked.
+ssize_t nt_stream_send(struct nt_sock *sock, const struct iovec *iov, int count, int flags,
+                       struct nt_sock_wake *wake);
+ssize_t nt_stream_recv(struct nt_sock *sock, const struct iovec *iov, int count, int flags,
+                       struct nt_sock_wake *wake);
+bool nt_stream_writable(const struct nt_sock *sock);
+// Unread bytes; or -1: impossible cursors.
+int64_t nt_stream_unread(const struct nt_sock *sock);
+bool nt_stream_readable(const struct nt_sock *sock); // SO_RCVLOWAT bytes, or impossible cursors
+ssize_t nt_dgram_send(struct nt_sock *sock, const struct iovec *iov, int count,
+                      const struct nt_endpoint *to, struct nt_sock_wake *wake);
+ssize_t nt_dgram_recv(struct nt_sock *sock, const struct iovec *iov, int count, int flags,
+                      struct nt_sock_received *received, struct nt_sock_wake *wake);
+bool nt_dgram_writable(const struct nt_sock *sock);
+int nt_dgram_unsent_bytes(const struct nt_sock *sock, uint32_t head);
+// Length of the oldest datagram; -1: none; -2: an impossible descriptor.
+int64_t nt_dgram_next_bytes(const struct nt_sock *sock);
+
+// iov.c
+// Sum of lengths, or -EINVAL / -EMSGSIZE as the kernel checks them.
+ssize_t nt_iov_bytes(const struct iovec *iov, int count);
+struct nt_iov { // a walk through buffers
+    const struct iovec *iov;
+    int left;
+    size_t offset;
+};
+void nt_iov_gather(struct nt_iov *walk, uint8_t *to, size_t bytes);
+void nt_iov_scatter(struct nt_iov *walk, const uint8_t *from, size_t bytes);
+
+#endif

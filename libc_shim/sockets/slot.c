@@ -1,0 +1,208 @@
+// slot.c: taking, entering and leaving a slot; what a socket looks like right now.
+//
+// A slot's program block belongs to its socket from the moment its generation is stored until CLOSE
+// is. It is filled first and the generation stored last, because the server ignores a block whose
+// generation is not the one it handed out.
+#include "libc_shim/sockets/inner.h"
+
+enum {
+    // Grants that turn out to be none are skipped; as many in one call as no sane server makes.
+    NT_GRANT_SKIPS = 16,
+};
+
+// A slot whose owner has another generation was taken from it by the server's cold start.
+bool nt_sock_slot_is_free(const struct nt_sock_area *area, uint32_t slot, uint32_t generation)
+{
+    const struct nt_sock *owner = nt_load_acquire(&area->by_slot[slot]);
+    return owner == NULL || nt_load_relaxed(&owner->generation) != generation;
+}
+
+// TCP areas are lanes, used in turn.
+struct nt_sock_area *nt_sock_choose_area(struct nt_sock_context *context, uint32_t protocol)
+{
+    uint32_t count = nt_load_acquire(&context->area_count);
+    uint32_t turn = __atomic_fetch_add(&context->next_lane, 1u, __ATOMIC_RELAXED);
+    for (uint32_t i = 0; i < count; i++) {
+        struct nt_sock_area *area = &context->area[(turn + i) % count];
+        if (area->protocol == protocol)
+            return area;
+    }
+    return NULL;
+}
+
+int nt_sock_take_slot(struct nt_sock *sock, struct nt_sock_area *area,
+                      const struct nt_slot_program *options, struct nt_sock_wake *wake)
+{
+    struct nt_area *view = &area->view;
+    int result = -EAGAIN;
+    uint32_t slot = 0, generation = 0;
+    nt_spin_lock(&area->grants, area->context->yield);
+    uint32_t head = view->program->grant_head;
+    uint32_t granted = nt_load_acquire(&view->server->grant_tail) - head;
+    if (granted > NT_AREA_SLOTS_MAX)
+        result = -EIO;
+    for (uint32_t i = 0; result == -EAGAIN && i < granted && i < NT_GRANT_SKIPS; i++) {
+        slot = view->server->grant[head++ & (NT_AREA_SLOTS_MAX - 1)];
+        if (slot >= view->slots)
+            continue;
+        generation = nt_load_acquire(&view->slot_server[slot].generation);
+        if (nt_load_relaxed(&view->slot_server[slot].state) == NT_SLOT_GRANTED &&
+            nt_sock_slot_is_free(area, slot, generation))
+            result = 0;
+    }
+    nt_store_release(&view->program->grant_head, head);
+    nt_spin_unlock(&area->grants);
+    if (result == -EAGAIN) {
+        nt_store_release(&view->hints->activity, 1u);
+        wake->areas |= 1u << area->index;
+    }
+    if (result == 0)
+        nt_sock_enter_slot(sock, area, slot, generation, options);
+    return result;
+}
+
+void nt_sock_enter_slot(struct nt_sock *sock, struct nt_sock_area *area, uint32_t slot,
+                        uint32_t generation, const struct nt_slot_program *options)
+{
+    struct nt_slot_program *program = &area->view.slot_program[slot];
+    const struct nt_slot_server *server = &area->view.slot_server[slot];
+    struct nt_slot_program fresh;
+    memset(&fresh, 0, sizeof fresh);
+    if (options != NULL) {
+        fresh.options = options->options;
+        fresh.rx_want_log2 = options->rx_want_log2;
+        fresh.rx_wake_bytes = options->rx_wake_bytes;
+        fresh.user_timeout_ms = options->user_timeout_ms;
+        fresh.keep_idle_s = options->keep_idle_s;
+        fresh.keep_interval_s = options->keep_interval_s;
+        fresh.keep_count = options->keep_count;
+        fresh.ttl = options->ttl;
+        fresh.tos = options->tos;
+        fresh.max_segment = options->max_segment;
+        fresh.linger_ms = options->linger_ms;
+    }
+    fresh.tx_geometry = nt_geometry(0, NT_RING_FIRST_LOG2);
+    fresh.control = NT_CONTROL_TAKEN;
+    fresh.request = server->reply; // none is open
+    fresh.generation = nt_load_relaxed(&program->generation);
+    *program = fresh;
+    nt_store_release(&program->generation, generation);
+
+    sock->area = area;
+    sock->slot = slot;
+    sock->generation = generation;
+    sock->program = program;
+    sock->server = server;
+    sock->cold_starts = &area->view.server->cold_starts;
+    sock->cold_starts_then = nt_load_relaxed(sock->cold_starts);
+    sock->rx_head = 0;
+    sock->rx_noted = 0;
+    sock->tx_tail = 0;
+    sock->tx_offset = NT_DGRAM_DATA_OFFSET;
+    sock->error_taken = 0;
+    sock->request = fresh.request;
+    nt_store_release(&area->by_slot[slot], sock);
+}
+
+void nt_sock_leave_slot(struct nt_sock *sock, struct nt_sock_area *area, uint32_t slot,
+                        uint32_t control, struct nt_sock_wake *wake)
+{
+    struct nt_slot_program *program = &area->view.slot_program[slot];
+    struct nt_sock *owner = sock;
+    // Not ours any more if a cold start gave it to another socket.
+    if (!__atomic_compare_exchange_n(&area->by_slot[slot], &owner, (struct nt_sock *)NULL, false,
+                                     __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+        return;
+    nt_store_release(&program->control,
+                     nt_load_relaxed(&program->control) | NT_CONTROL_CLOSE | control);
+    nt_area_set_activity(&area->view, slot);
+    wake->areas |= 1u << area->index;
+}
+
+int nt_sock_renew_slot(struct nt_sock_context *context, struct nt_sock *sock,
+                       struct nt_sock_wake *wake)
+{
+    struct nt_sock_area *area = sock->area;
+    uint32_t old_slot = sock->slot;
+    struct nt_slot_program old = *sock->program;
+    struct nt_sock_area *next = nt_sock_choose_area(context, area->protocol);
+    int result = nt_sock_take_slot(sock, next, &old, wake);
+    if (result < 0)
+        return result;
+    nt_store_release(&sock->program->queue, old.queue);
+    if (area != next || old_slot != sock->slot)
+        nt_sock_leave_slot(sock, area, old_slot, NT_CONTROL_RESET, wake);
+    sock->flags &= ~(uint32_t)(NT_SOCKF_USED_UP | NT_SOCKF_UNREPORTED | NT_SOCKF_NAMED);
+    if (sock->bound != 0)
+        sock->flags |= NT_SOCKF_UNBOUND;
+    nt_store_relaxed(&sock->shutdown, (uint8_t)0); // tcp_disconnect()
+    return 0;
+}
+
+static void look_at_stream(const struct nt_sock *sock, struct nt_sock_view *view)
+{
+    const struct nt_slot_server *server = sock->server;
+    uint8_t state = nt_load_acquire(&server->state);
+    uint8_t flags = nt_load_acquire(&server->flags);
+    uint32_t error = 0;
+    bool broken = state == NT_SLOT_BROKEN;
+    if (nt_sock_is_lost(sock)) {
+        broken = true;
+        error = NT_ERROR_COLD_START;
+        flags = 0;
+    } else if (broken) {
+        error = nt_load_relaxed(&server->error);
+        if (nt_error_number(error) == 0)
+            error = nt_load_relaxed(&server->reply_errno);
+        if (nt_error_number(error) == 0)
+            error = ECONNRESET;
+    } else if (state <= NT_SLOT_GRANTED) {
+        // connect() was refused at once: no such route, no free port.
+        if (nt_load_acquire(&server->reply) == sock->request)
+            error = nt_load_relaxed(&server->reply_errno);
+        broken = nt_error_number(error) != 0;
+    }
+    view->done = (flags & NT_SLOT_RX_FIN) != 0;
+    if (view->done)
+        view->shutdown |= NT_SHUT_RD;
+    if (broken) {
+        view->state = NT_TCP_CLOSE;
+        view->shutdown = NT_SHUT_BOTH; // tcp_done()
+        view->error = error == nt_load_relaxed(&sock->error_taken) ? 0 : error;
+    } else if (state <= NT_SLOT_CONNECTING) {
+        view->state = NT_TCP_SYN_SENT;
+    } else {
+        bool over = view->shutdown == NT_SHUT_BOTH && (flags & NT_SLOT_TX_DONE) != 0;
+        view->state = over ? NT_TCP_CLOSE : NT_TCP_ESTABLISHED;
+    }
+}
+
+void nt_sock_look(const struct nt_sock *sock, struct nt_sock_view *view)
+{
+    uint8_t phase = nt_load_relaxed(&sock->phase);
+    view->state = NT_TCP_CLOSE;
+    view->shutdown = nt_load_relaxed(&sock->shutdown);
+    view->error = 0;
+    view->done = false;
+    if (sock->type == SOCK_DGRAM) {
+        uint32_t error = nt_load_relaxed(&sock->server->error);
+        view->error = error == nt_load_relaxed(&sock->error_taken) ? 0 : error;
+        if (phase == NT_SOCK_CONNECTED)
+            view->state = NT_TCP_ESTABLISHED;
+    } else if (phase == NT_SOCK_LISTENING) {
+        view->state = NT_TCP_LISTEN;
+    } else if (phase == NT_SOCK_CONNECTING || phase == NT_SOCK_CONNECTED) {
+        look_at_stream(sock, view);
+    }
+    if (phase == NT_SOCK_SICK)
+        view->error = EIO;
+}
+
+int nt_sock_take_error(struct nt_sock *sock, const struct nt_sock_view *view)
+{
+    if (nt_load_relaxed(&sock->phase) == NT_SOCK_SICK)
+        return EIO;
+    if (view->error != 0)
+        nt_store_relaxed(&sock->error_taken, view->error);
+    return (int)nt_error_number(view->error);
+}
