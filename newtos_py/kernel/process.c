@@ -10,3 +10,8 @@ int nt_process_die_with_parent(int signal_number, int parent)
         return -errno;
     return getppid() == parent ? 0 : -ESRCH;
 }
+
+int nt_process_adopt_orphans(void)
+{
+    return prctl(PR_SET_CHILD_SUBREAPER, 1UL, 0UL, 0UL, 0UL) == 0 ? 0 : -errno;
+}

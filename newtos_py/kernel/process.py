@@ -54,3 +54,10 @@ def die_with_parent(signal_number: int, parent: int) -> None:
     error = -lib.nt_process_die_with_parent(signal_number, parent)
     if error:
         raise OSError(error, os.strerror(error))
+
+
+def adopt_orphans() -> None:
+    """Become the parent of orphans among this process's descendants, so as to reap them."""
+    error = -lib.nt_process_adopt_orphans()
+    if error:
+        raise OSError(error, os.strerror(error))

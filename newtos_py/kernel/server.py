@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from newtos_py.errors import NewtosError
+from newtos_py.kernel.link import Link
 
 TCP = 6
 UDP = 17
@@ -64,6 +65,8 @@ class Neighbour:
     sleeping: int
     # Its eventfd.
     doorbell: int
+    # Only for the syscall server, which hands it to programs: the status page, opened read-only.
+    status_fd: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +218,8 @@ class ServerContext:
     device_fd: int = -1
     # Only for the syscall server: hosts whose names its programs can resolve.
     names: tuple[HostName, ...] = ()
+    # Only for the syscall server: where programs connect, listening.
+    control_fd: int = -1
 
     def channels_with(self, peer: str) -> Channels:
         """Find the channels with a neighbour; KeyError if the wiring has none."""
@@ -290,7 +295,7 @@ class RunningServer(Protocol):
         """
 
     def set_queue(self, area: int, queue: int, doorbell: int) -> None:
-        """An event queue of a program exists: its eventfd, to be kept open by serve.py.
+        """An event queue of a program exists: its eventfd, which serve.py keeps open.
 
         Its sleeping flag is queue[queue].sleeping of the area's program side. Called only for
         servers that have the area's server side.
@@ -321,7 +326,10 @@ class ServerSpec:
     arena_bytes: int
     # Names of nt_status.counter[0], [1], ...: snake_case, units last.
     counters: tuple[str, ...]
-    create: Callable[[ServerContext], RunningServer]
+    # Exactly one of the two. `run` is for a server without an engine (the syscall server): it gets
+    # the link to rs with all messages after Setup, and does the rest of serve.py's work itself.
+    create: Callable[[ServerContext], RunningServer] | None = None
+    run: Callable[[ServerContext, Link], None] | None = None
     # Its packet pool; None: none.
     pool: PoolShape | None = None
     # Opens a driver's device. Runs in rs, once a boot; the descriptor outlives the driver.

@@ -4,6 +4,8 @@
       TOKEN/                one folder a booted topology; the token is random
         HOST.json           the host's record (records.py), written by its rs only
         HOST.control        its control socket, where programs attach
+        HOST.log            what rs did for it, and what its servers printed
+        rs                  the socket of the topology's rs, for `newtos down`
 
 Shared memory regions are named /newtos.TOKEN.HOST.ROLE; host names hold no dot, so the name splits
 again. A region's token leads to its folder, and the records in there tell whether anyone still
@@ -30,6 +32,8 @@ from newtos_py.rs.records import HostRecord, RecordError, decode_record, encode_
 _TOKEN_BYTES = 6
 _RECORD_SUFFIX = ".json"
 _CONTROL_SUFFIX = ".control"
+_LOG_SUFFIX = ".log"
+_RS_NAME = "rs"
 # sockaddr_un.sun_path holds 108 bytes, with the final NUL.
 _MAX_SOCKET_PATH = 107
 
@@ -108,6 +112,14 @@ class RuntimeDir:
         """Where a host's control socket is."""
         return self.folder(token) / f"{host}{_CONTROL_SUFFIX}"
 
+    def log_path(self, token: str, host: str) -> Path:
+        """Where a host's log is."""
+        return self.folder(token) / f"{host}{_LOG_SUFFIX}"
+
+    def rs_path(self, token: str) -> Path:
+        """Where the rs of a topology listens."""
+        return self.folder(token) / _RS_NAME
+
     def record_path(self, token: str, host: str) -> Path:
         """Where a host's record is."""
         return self.folder(token) / f"{host}{_RECORD_SUFFIX}"
@@ -143,6 +155,7 @@ class RuntimeDir:
         """Remove a host's files, and the instance's folder with the last of them."""
         record = self.record_path(token, host)
         self.control_path(token, host).unlink(missing_ok=True)
+        self.log_path(token, host).unlink(missing_ok=True)
         record.with_suffix(".new").unlink(missing_ok=True)
         record.unlink(missing_ok=True)
         if not any(self.folder(token).iterdir()):

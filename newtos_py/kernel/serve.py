@@ -1,0 +1,171 @@
+"""The main function of every server process (server.py says in which order things happen).
+
+The process is a fresh fork of the zygote: one thread, nothing open but the link to rs and its log.
+When rs is gone the link ends; the server then goes on serving without it, because its programs
+need it and nothing here depends on rs, until somebody stops it (`newtos clean`).
+"""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from newtos_py.errors import NewtosError
+from newtos_py.kernel import messages as m
+from newtos_py.kernel._kernel import ffi, lib
+from newtos_py.kernel.clock import now_ns
+from newtos_py.kernel.link import Link, LinkClosedError
+from newtos_py.kernel.mapping import make_context
+from newtos_py.kernel.process import pin, set_name
+from newtos_py.kernel.sched import set_slice
+from newtos_py.kernel.server import (
+    ArenaUnusableError,
+    Memory,
+    RunningServer,
+    ServerContext,
+    ServerSpec,
+)
+from newtos_py.kernel.shared_parts import SharedParts
+
+# A cffi object.
+_C = Any
+
+# A look at the link costs a system call (0.2 us): once a millisecond under load is nothing, and
+# nobody waits long for an attach.
+CONTROL_PERIOD_NS = 1_000_000
+
+
+def main(spec: ServerSpec, host: str, role: str, link_fd: int, log_fd: int) -> None:
+    """Run a server until it is killed; returns only if it could not start."""
+    # A terminal's signals go to rs, which decides; a dead reader of our log is no reason to die.
+    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(ignored, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.dup2(log_fd, 1)
+    os.dup2(log_fd, 2)
+    set_name(host, role)
+    link = Link.from_fd(link_fd, m.SERVER_CODEC)
+    try:
+        _serve(spec, link)
+    except LinkClosedError:
+        return  # rs died before this server was anything
+    except Exception as error:
+        traceback.print_exc()
+        reason = str(error) if isinstance(error, NewtosError | OSError) else repr(error)
+        link.send(m.Failed(reason))
+    sys.stderr.flush()
+
+
+def _serve(spec: ServerSpec, link: Link) -> None:
+    setup = link.receive()
+    assert isinstance(setup, m.Setup)
+    _settle(setup.loop)
+    context = make_context(setup, keep_status=spec.run is not None)
+    _introduce(context.status, setup)
+    if spec.run is not None:
+        spec.run(context, link)
+        return
+    assert spec.create is not None, f"{spec.name} has neither create nor run"
+    parts = SharedParts()
+    while not isinstance(message := link.receive(), m.Start):
+        parts.add(message)
+    running, cold = _start(spec.create, context, parts)
+    _status(context.status).state = lib.NT_SERVER_RUNNING
+    link.send(m.Ready(cold))
+    _run(running, context, setup, parts, link)
+
+
+def _settle(loop: m.LoopPart) -> None:
+    pin(loop.core)
+    try:
+        set_slice(loop.slice_us)
+    except OSError as error:
+        # Only the wake-up is slower without it, and a sandbox may forbid the call.
+        print(f"no scheduler slice: {error.strerror}", file=sys.stderr)
+
+
+def _introduce(memory: Memory, setup: m.Setup) -> None:
+    status = _status(memory)
+    status.pid = os.getpid()
+    status.generation = setup.generation
+    status.state = lib.NT_SERVER_STARTING
+    status.core = setup.loop.core
+    status.started_ns = now_ns()
+
+
+def _status(memory: Memory) -> _C:
+    return ffi.cast("struct nt_status *", memory.address)
+
+
+def _start(
+    create: Callable[[ServerContext], RunningServer], context: ServerContext, parts: SharedParts
+) -> tuple[RunningServer, bool]:
+    """Start the engine, from its arena if that can be; says whether it was a cold start."""
+    try:
+        return _create(create, context, parts), False
+    except ArenaUnusableError as error:
+        print(f"cold start: {error}", file=sys.stderr)
+    assert context.arena is not None, "only an arena can be unusable"
+    ffi.buffer(ffi.cast("char *", context.arena.address), context.arena.bytes)[:] = bytes(
+        context.arena.bytes
+    )
+    return _create(create, replace(context, recovered=False), parts), True
+
+
+def _create(
+    create: Callable[[ServerContext], RunningServer], context: ServerContext, parts: SharedParts
+) -> RunningServer:
+    running = create(context)
+    parts.show_all(running)
+    running.start()
+    return running
+
+
+def _run(
+    running: RunningServer, context: ServerContext, setup: m.Setup, parts: SharedParts, link: Link
+) -> None:
+    """Run the engines for ever, and between two steps do what rs says."""
+    loop = _make_loop(running, context, setup)
+    loop.control_fd = link.fileno()
+    link.set_blocking(False)
+    while True:
+        assert lib.nt_loop_run(loop) == lib.NT_LOOP_CONTROL, "nothing else ends the loop"
+        try:
+            _obey(running, parts, link)
+        except LinkClosedError:
+            print("rs is gone; serving on without it", file=sys.stderr)
+            loop.control_fd = -1
+
+
+def _obey(running: RunningServer, parts: SharedParts, link: Link) -> None:
+    """Handle all messages that are there."""
+    while True:
+        try:
+            message = link.receive()
+        except BlockingIOError:
+            return
+        problem = ""
+        try:
+            parts.add(message)(running)
+        except (NewtosError, OSError) as error:
+            problem = str(error)
+        number: object = getattr(message, "number", 0)
+        if isinstance(number, int) and number:
+            link.send(m.Done(number, problem))
+
+
+def _make_loop(running: RunningServer, context: ServerContext, setup: m.Setup) -> _C:
+    loop = ffi.new("struct nt_loop *")
+    for i, engine in enumerate(running.engines):
+        loop.engine[i] = ffi.cast("struct nt_engine *", engine)
+    loop.engine_count = len(running.engines)
+    loop.doorbell_fd = context.doorbell
+    loop.status = _status(context.status)
+    loop.tunables.budget = lib.NT_ENGINE_BUDGET
+    loop.tunables.yields = setup.loop.yields
+    loop.tunables.spin_ns = setup.loop.spin_ns
+    loop.tunables.control_period_ns = CONTROL_PERIOD_NS
+    return loop
