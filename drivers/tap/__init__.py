@@ -1,1 +1,5 @@
-"""The TAP driver: a link to the Linux host's own network."""
+"""The TAP driver: a host's link to the Linux machine it runs on."""
+
+from newtos_py.drivers.tap.server import SERVER
+
+__all__ = ["SERVER"]

@@ -1,6 +1,11 @@
 // face.c: the headers' inline functions, as functions that cffi can call.
 #include "newtos_py/kernel/face.h"
 
+bool nt_face_capture_wanted(const struct nt_capture *capture, uint64_t now_ns)
+{
+    return nt_capture_wanted(capture, now_ns);
+}
+
 uint32_t nt_face_producer_room(struct nt_producer *p, uint32_t wanted)
 {
     return nt_producer_room(p, wanted);

@@ -11,6 +11,7 @@
 #include "newtos_py/kernel/area.h"
 #include "newtos_py/kernel/arena.h"
 #include "newtos_py/kernel/base.h"
+#include "newtos_py/kernel/capture.h"
 #include "newtos_py/kernel/channel.h"
 #include "newtos_py/kernel/clock.h"
 #include "newtos_py/kernel/control.h"
@@ -27,6 +28,8 @@
 #include "newtos_py/kernel/sched.h"
 #include "newtos_py/kernel/status.h"
 
+// capture.h
+bool nt_face_capture_wanted(const struct nt_capture *capture, uint64_t now_ns);
 // channel.h
 uint32_t nt_face_producer_room(struct nt_producer *p, uint32_t wanted);
 void *nt_face_producer_slot(struct nt_producer *p);

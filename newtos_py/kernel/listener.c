@@ -6,7 +6,7 @@
 // is made of single relaxed loads, because it may race with the server on purpose.
 #include "newtos_py/kernel/listener.h"
 
-typedef uint64_t __attribute__((may_alias)) word;
+typedef uint32_t __attribute__((may_alias)) word;
 enum { ENTRY_WORDS = sizeof(struct nt_accept_entry) / sizeof(word) };
 
 uint64_t nt_listener_ring_bytes(uint32_t entries)

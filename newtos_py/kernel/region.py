@@ -148,3 +148,13 @@ def pool_sender(small_count: int, large_count: int) -> tuple[Part, ...]:
     """Name what the sending end of a wire writes of its peer's pool: the buffers (pool.h)."""
     start = lib.nt_pool_data_offset(small_count, large_count)
     return (Part(start, lib.nt_pool_bytes(small_count, large_count) - start),)
+
+
+def capture_driver(size: int) -> tuple[Part, ...]:
+    """Name what a driver writes of its capture ring: all but the observers' page (capture.h)."""
+    return (Part(PAGE_BYTES, size - PAGE_BYTES),)
+
+
+def capture_observer() -> tuple[Part, ...]:
+    """Name what observers write of a capture ring: the control page."""
+    return (Part(0, PAGE_BYTES),)

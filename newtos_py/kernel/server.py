@@ -216,6 +216,9 @@ class ServerContext:
     wire: WireEnd | None = None
     # What ServerSpec.open_device has opened, else -1. rs keeps it open through restarts.
     device_fd: int = -1
+    # Only for a driver: its capture ring (capture.h), the control page read-only, the rest
+    # writable. It records each frame as it is at the device. None: nobody can observe.
+    capture: Memory | None = None
     # Only for the syscall server: hosts whose names its programs can resolve.
     names: tuple[HostName, ...] = ()
     # Only for the syscall server: where programs connect, listening.

@@ -46,6 +46,7 @@ struct nt_status {
 enum nt_fence_source {
     NT_FENCE_TCP = 0, // + lane
     NT_FENCE_UDP = 8,
+    NT_FENCE_IP = 9, // frames that refer to the IP pool
 };
 
 // Formats a zeroed page; then generation 0 and NT_SERVER_DOWN.

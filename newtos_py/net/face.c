@@ -46,9 +46,10 @@ bool nt_face_udp_parse(struct nt_udp *repr, const uint8_t *p, uint64_t len)
     return nt_udp_parse(repr, p, len);
 }
 
-bool nt_face_udp_checksum_ok(const uint8_t *p, const uint8_t src[16], const uint8_t dst[16])
+bool nt_face_udp_checksum_ok(const uint8_t *p, uint16_t length, const uint8_t src[16],
+                             const uint8_t dst[16])
 {
-    return nt_udp_checksum_ok(p, src, dst);
+    return nt_udp_checksum_ok(p, length, src, dst);
 }
 
 void nt_face_udp_emit(const struct nt_udp *repr, uint8_t *p) { nt_udp_emit(repr, p); }

@@ -47,11 +47,11 @@ static inline bool nt_udp_parse(struct nt_udp *repr, const uint8_t *p, uint64_t 
     return repr->length >= NT_UDP_HEADER_BYTES && repr->length <= len;
 }
 
-// Of a datagram whose length was checked and that has a checksum.
-static inline bool nt_udp_checksum_ok(const uint8_t *p, const uint8_t src[16],
+// Of a datagram that has a checksum; `length` is the one that was checked: the packet's memory may
+// have changed since.
+static inline bool nt_udp_checksum_ok(const uint8_t *p, uint16_t length, const uint8_t src[16],
                                       const uint8_t dst[16])
 {
-    uint16_t length = nt_udp_length(p);
     uint32_t sum = nt_csum_pseudo(src, dst, 17, length);
     return nt_csum_finish(nt_csum(p, length, sum)) == 0;
 }

@@ -23,6 +23,8 @@ from newtos_py.rs.records import HostRecord
 from newtos_py.rs.runtime import RuntimeDir, region_name
 
 SHM_DIR = Path("/dev/shm")
+# Written by observers, too (the control page of a capture ring): says nothing about who writes.
+_OBSERVED = re.compile(r"newtos\.[^.]+\.[^.]+\.cap\.")
 _REGION = re.compile(r"newtos\.(?P<token>[0-9a-f]{12})\..+")
 # SIGKILL takes as long as the kernel needs to take the process apart.
 _KILL_TIMEOUT_S = 10.0
@@ -51,7 +53,7 @@ class _RegionUser:
 
     process: ProcessId
     token: str
-    # Observers map for reading only; what may write is a server.
+    # Observers map for reading only (but for capture rings); what may write is a server.
     writes: bool
 
 
@@ -169,9 +171,11 @@ def _mapped(process: ProcessId, folder: Path, shm_dir: Path) -> Iterator[_Region
         # proc(5): address, permissions, offset, device, inode, path.
         columns = line.split(maxsplit=5)
         if len(columns) == 6 and columns[5].startswith(prefix):
-            match = _REGION.match(columns[5].removeprefix(prefix))
+            name = columns[5].removeprefix(prefix)
+            match = _REGION.match(name)
             if match is not None:
-                yield _RegionUser(process, match["token"], "w" in columns[1])
+                writes = "w" in columns[1] and _OBSERVED.match(name) is None
+                yield _RegionUser(process, match["token"], writes)
 
 
 def _opened(process: ProcessId, folder: Path, shm_dir: Path) -> Iterator[_RegionUser]:

@@ -8,6 +8,7 @@ child process can play a part of the scenario, die in it, and leave its memory t
 import mmap
 import os
 import struct
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -359,6 +360,12 @@ def held_buffers(host: Host) -> dict[int, int]:
 
 
 @pytest.fixture
+def make_host() -> type[Host]:
+    """Makes what is around a driver: call with a name and the driver's ServerSpec."""
+    return Host
+
+
+@pytest.fixture
 def make_link() -> Callable[..., Link]:
     """Two hosts and a wire: call with an Emulation, and `small` and `large`, the pools' shape."""
     return Link
@@ -381,6 +388,9 @@ def die_in_child() -> Callable[[Callable[[], None]], bool]:
             try:
                 play()
                 status = 0
+            except BaseException:
+                traceback.print_exc()
+                raise
             finally:
                 os._exit(status)
         _, status = os.waitpid(pid, 0)

@@ -180,8 +180,8 @@ def test_udp_both_ways(payload: bytes) -> None:
     packet = bytes(ffi.buffer(out, length))
     assert struct.unpack(">HHH", packet[:6]) == (4000, 53, length)
     assert packet[6:8] != b"\0\0"
-    assert lib.nt_face_udp_checksum_ok(packet, src, dst)
-    assert not lib.nt_face_udp_checksum_ok(packet, src, pack("10.0.0.3"))
+    assert lib.nt_face_udp_checksum_ok(packet, length, src, dst)
+    assert not lib.nt_face_udp_checksum_ok(packet, length, src, pack("10.0.0.3"))
 
 
 @pytest.mark.parametrize(("claimed", "length"), [(8, 7), (7, 20), (21, 20), (0, 20)])

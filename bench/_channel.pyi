@@ -1,0 +1,9 @@
+from typing import Any
+
+class _Lib:
+    def nt_bench_both(self, channel: object, size: int, batch: int, count: int) -> int: ...
+    def nt_bench_produce(self, channel: object, size: int, batch: int, count: int) -> int: ...
+    def nt_bench_consume(self, channel: object, size: int, batch: int, count: int) -> int: ...
+
+ffi: Any
+lib: _Lib

@@ -1,0 +1,29 @@
+from typing import Any
+
+# A cffi object: a pointer, a struct or an array.
+_C = Any
+
+class _Lib:
+    NT_IP_BELL_DRIVER: int
+    NT_IP_BELL_UPPER: int
+    NT_IP_DRIVERS: int
+    NT_IP_LANES: int
+    NT_IP_UPPER_UDP: int
+    NT_REGION_IP_POOL: int
+    NT_REGION_DRIVER_POOL: int
+    NT_REGION_AREA: int
+    NT_FENCE_TCP: int
+    NT_FENCE_UDP: int
+    NT_FENCE_IP: int
+    def nt_ip_arena_bytes(self) -> int: ...
+    def nt_ip_new(self, config: _C, why: _C, why_bytes: int) -> _C: ...
+    def nt_ip_start(self, engine: _C) -> None: ...
+    def nt_ip_free(self, engine: _C) -> None: ...
+    def nt_ip_map_area(self, engine: _C, number: int, base: _C, bytes_: int) -> int: ...
+    def nt_ip_unmap_area(self, engine: _C, number: int) -> None: ...
+    def nt_ip_inject(self, engine: _C, crash_at: int, crash: _C, arg: _C) -> None: ...
+    def nt_ip_crash_points(self, engine: _C) -> int: ...
+    def nt_bells_set(self, bells: _C, index: int, sleeping: _C, fd: int) -> int: ...
+
+ffi: Any
+lib: _Lib

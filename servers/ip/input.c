@@ -1,0 +1,170 @@
+#include "servers/ip/input.h"
+
+#include "newtos_py/net/bytes.h"
+#include "newtos_py/net/flow.h"
+#include "newtos_py/net/icmp.h"
+#include "servers/ip/icmp.h"
+#include "servers/ip/reassembly.h"
+
+uint32_t nt_ip_lane(const struct nt_ip *ip, uint32_t flow_hash)
+{
+    return ip->lanes > 1 ? flow_hash % ip->lanes : 0;
+}
+
+// Ports stand first in TCP's and UDP's headers alike.
+static uint32_t flow_hash(const struct nt_ip_in *in)
+{
+    if (in->ip.total_bytes < in->ip.header_bytes + 4u)
+        return 0;
+    const uint8_t *ports = in->bytes + in->ip.header_bytes;
+    return nt_flow_hash(in->src, nt_get16(ports), in->dst, nt_get16(ports + 2));
+}
+
+static bool push_up(struct nt_ip *ip, uint32_t to, enum nt_desc_kind kind, uint32_t hash,
+                    const struct nt_ip_in *in)
+{
+    struct nt_ip_upper *upper = &ip->upper[to];
+    if (!upper->exists) {
+        nt_ip_count(ip, NT_IP_COUNT_NO_PROTOCOL);
+        return false;
+    }
+    if (nt_producer_room(&upper->out, 1) == 0) {
+        nt_ip_count(ip, NT_IP_COUNT_UP_FULL);
+        return false;
+    }
+    struct nt_desc *desc = nt_producer_slot(&upper->out);
+    memset(desc, 0, offsetof(struct nt_desc, data));
+    desc->kind = (uint8_t)kind;
+    desc->flags = in->flags;
+    desc->ref_count = 1;
+    desc->gso_size = in->gso_size;
+    desc->l4_offset = in->ip.header_bytes;
+    desc->flow_hash = hash;
+    desc->tag = in->interface;
+    desc->check = nt_desc_check(upper->out.tail);
+    desc->ref[0] = in->ref;
+    desc->ref[0].len = in->ip.total_bytes; // without the link's padding
+    nt_producer_advance(&upper->out);
+    upper->pushed = true;
+    nt_txn_crash_point(&ip->txn);
+    nt_ip_count(ip, NT_IP_COUNT_IN_DELIVERED);
+    return true;
+}
+
+bool nt_ip_hand_up(struct nt_ip *ip, uint32_t upper, enum nt_desc_kind kind,
+                   const struct nt_ip_in *in)
+{
+    return push_up(ip, upper, kind, 0, in);
+}
+
+static bool deliver(struct nt_ip *ip, const struct nt_ip_in *in)
+{
+    uint32_t hash;
+    switch (in->ip.protocol) {
+    case NT_IPPROTO_TCP:
+        if (in->group || in->link_group) { // RFC 9293 §3.9.2.3: a segment is for one host
+            nt_ip_count(ip, NT_IP_COUNT_IN_MARTIAN);
+            return false;
+        }
+        hash = flow_hash(in);
+        return push_up(ip, nt_ip_lane(ip, hash), NT_DESC_PACKET, hash, in);
+    case NT_IPPROTO_UDP:
+        return push_up(ip, NT_IP_UPPER_UDP, NT_DESC_PACKET, flow_hash(in), in);
+    case NT_IPPROTO_ICMP:
+        return nt_ip_icmp_input(ip, in);
+    default:
+        nt_ip_count(ip, NT_IP_COUNT_NO_PROTOCOL);
+        nt_ip_icmp_error(ip, in, NT_ICMP_UNREACHABLE, NT_ICMP_PROTOCOL_UNREACHABLE, 0);
+        return false;
+    }
+}
+
+// Addresses that no packet on a wire may bear (RFC 1122 §3.2.1.3, RFC 1812 §5.3.7).
+static bool martian(const struct nt_ip *ip, const struct nt_ip_in *in)
+{
+    if (nt_addr_is_multicast(in->src) || nt_netconf_is_broadcast(&ip->conf, in->src) ||
+        nt_addr_is_unspecified(in->dst))
+        return true;
+    if (in->interface == NT_INTERFACE_LOOPBACK)
+        return false;
+    return nt_addr_is_loopback(in->dst) || nt_netconf_is_local(&ip->conf, in->src) ||
+           (nt_addr_is_unspecified(in->src) && !in->group) || (in->src[12] & 0xf0) == 0xf0;
+}
+
+// Reads the header from a private copy: the sender's host may still write to the buffer.
+static enum nt_ipv4_error parse(struct nt_ip_in *in)
+{
+    uint8_t header[NT_IPV4_HEADER_MAX_BYTES];
+    memcpy(header, in->bytes, nt_min_u32(in->ref.len, sizeof header));
+    enum nt_ipv4_error error = nt_ipv4_parse(&in->ip, header, in->ref.len);
+    if (error == NT_IPV4_OK) {
+        nt_addr_from_v4(in->src, in->ip.src);
+        nt_addr_from_v4(in->dst, in->ip.dst);
+    }
+    return error;
+}
+
+static void count_error(struct nt_ip *ip, enum nt_ipv4_error error)
+{
+    switch (error) {
+    case NT_IPV4_OK:
+        break;
+    case NT_IPV4_TRUNCATED:
+        nt_ip_count(ip, NT_IP_COUNT_IN_TRUNCATED);
+        break;
+    case NT_IPV4_MALFORMED:
+        nt_ip_count(ip, NT_IP_COUNT_IN_MALFORMED);
+        break;
+    case NT_IPV4_CHECKSUM:
+        nt_ip_count(ip, NT_IP_COUNT_IN_CHECKSUM);
+        break;
+    }
+}
+
+bool nt_ip_input(struct nt_ip *ip, struct nt_ip_in *in)
+{
+    enum nt_ipv4_error error = parse(in);
+    if (error != NT_IPV4_OK) {
+        count_error(ip, error);
+        return false;
+    }
+    in->group = nt_addr_is_multicast(in->dst) || nt_netconf_is_broadcast(&ip->conf, in->dst);
+    if (martian(ip, in)) {
+        nt_ip_count(ip, NT_IP_COUNT_IN_MARTIAN);
+        return false;
+    }
+    if (!in->group && !nt_netconf_is_local(&ip->conf, in->dst)) {
+        nt_ip_count(ip, NT_IP_COUNT_NOT_LOCAL);
+        return false;
+    }
+    // A unicast packet in a broadcast frame is somebody's mistake (RFC 1122 §3.3.6).
+    if (in->link_group && !in->group) {
+        nt_ip_count(ip, NT_IP_COUNT_IN_MARTIAN);
+        return false;
+    }
+    if (NT_UNLIKELY(in->ip.more_fragments || in->ip.fragment_offset != 0)) {
+        nt_ip_reassembly_input(ip, in);
+        return false;
+    }
+    return deliver(ip, in);
+}
+
+void nt_ip_input_own(struct nt_ip *ip, struct nt_ip_in *in, uint32_t buffer, uint32_t at,
+                     uint32_t len)
+{
+    const struct nt_pool *pool = &ip->buffers.owner.view;
+    in->ref = (struct nt_ref){
+        .offset = nt_pool_offset(pool, buffer) + at,
+        .len = len,
+        .region = pool->region,
+        .use = ip->buffers.record[buffer].use,
+    };
+    in->bytes = pool->base + in->ref.offset;
+    enum nt_ipv4_error error = parse(in);
+    nt_assert(error == NT_IPV4_OK); // we wrote it, and nobody else can
+    in->group = in->group || nt_netconf_is_broadcast(&ip->conf, in->dst);
+    if (deliver(ip, in))
+        nt_buffers_set_state(&ip->buffers, buffer, NT_BUFFER_UP);
+    else
+        nt_buffers_free(&ip->buffers, buffer);
+}

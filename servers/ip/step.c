@@ -1,0 +1,182 @@
+#include "servers/ip/step.h"
+
+#include "servers/ip/arp.h"
+#include "servers/ip/ethernet.h"
+#include "servers/ip/fence.h"
+#include "servers/ip/neighbour.h"
+#include "servers/ip/output.h"
+#include "servers/ip/reassembly.h"
+
+enum {
+    // A driver that is killed is back in a fraction of it; one that hangs is replaced after 50 ms.
+    STUCK_MS = 200,
+    // A driver that sleeps is woken for its buffers when so many wait for it: with three returning
+    // servers that is less than the large ones it has.
+    RETURNS_WORTH_A_WAKE = 16,
+};
+
+// -- Committing ------------------------------------------------------------------------------
+
+static void ring_driver(struct nt_ip *ip, uint32_t driver)
+{
+    struct nt_ip_link *link = &ip->link[driver];
+    uint32_t waiting = link->returns.tail - nt_load_relaxed(&link->returns.peer->head);
+    if (link->pushed || waiting >= RETURNS_WORTH_A_WAKE)
+        nt_bells_mark(&ip->bells, NT_IP_BELL_DRIVER + driver);
+    link->pushed = false;
+}
+
+static void commit(struct nt_ip *ip)
+{
+    nt_txn_commit(&ip->txn);
+    for (uint32_t i = 0; i < NT_IP_DRIVERS; i++)
+        if (ip->link[i].exists)
+            ring_driver(ip, i);
+    for (uint32_t i = 0; i < NT_IP_UPPERS; i++) {
+        if (ip->upper[i].pushed)
+            nt_bells_mark(&ip->bells, NT_IP_BELL_UPPER + i);
+        ip->upper[i].pushed = false;
+    }
+}
+
+// Before each input, so that no input can exhaust the journal.
+static void make_journal_room(struct nt_ip *ip)
+{
+    if (nt_txn_room(&ip->txn) < NT_IP_JOURNAL_AN_INPUT)
+        commit(ip);
+}
+
+// -- Sources ---------------------------------------------------------------------------------
+
+static uint32_t take_returns(struct nt_ip *ip, struct nt_ip_upper *upper, uint32_t budget)
+{
+    uint32_t taken = 0;
+    for (; taken < budget && nt_consumer_pending(&upper->returns) != 0; taken++) {
+        struct nt_return ret;
+        memcpy(&ret, nt_consumer_slot(&upper->returns), sizeof ret);
+        nt_consumer_advance(&upper->returns);
+        make_journal_room(ip);
+        (void)nt_buffers_give_back(&ip->buffers, ret);
+        nt_txn_crash_point(&ip->txn);
+    }
+    uint64_t stale = ip->buffers.owner.stale_returns;
+    nt_ip_count_n(ip, NT_IP_COUNT_STALE_RETURNS, stale - ip->stale_returns);
+    ip->stale_returns = stale;
+    return taken;
+}
+
+static uint32_t take_frames(struct nt_ip *ip, uint32_t driver, uint32_t budget)
+{
+    uint32_t taken = 0;
+    for (; taken < budget && nt_consumer_pending(&ip->link[driver].in) != 0; taken++) {
+        make_journal_room(ip);
+        nt_ip_frame_input(ip, driver);
+    }
+    if (taken != 0)
+        commit(ip);
+    return taken;
+}
+
+// True if one more input from above cannot find a channel full.
+static bool may_take_segment(struct nt_ip *ip)
+{
+    bool may = true;
+    for (uint32_t i = 0; i < NT_IP_DRIVERS; i++) {
+        struct nt_ip_link *link = &ip->link[i];
+        if (!link->exists)
+            continue;
+        // One more than frames: an input that brings its own fence.
+        uint32_t wanted = NT_IP_FRAMES_AN_INPUT + 1;
+        if (NT_LIKELY(nt_producer_room(&link->out, wanted) >= wanted)) {
+            link->full_since_ns = 0;
+            continue;
+        }
+        if (link->full_since_ns == 0)
+            link->full_since_ns = ip->now_ns;
+        uint64_t given_up_ns = link->full_since_ns + STUCK_MS * NT_IP_MS;
+        if (ip->now_ns < given_up_ns) {
+            nt_ip_timer(ip, given_up_ns);
+            may = false;
+        }
+    }
+    return may;
+}
+
+static uint32_t take_segments(struct nt_ip *ip, uint32_t upper, uint32_t budget)
+{
+    uint32_t taken = 0;
+    for (; taken < budget && nt_consumer_pending(&ip->upper[upper].in) != 0; taken++) {
+        if (!may_take_segment(ip))
+            break;
+        make_journal_room(ip);
+        nt_ip_segment_input(ip, upper);
+    }
+    if (taken != 0)
+        commit(ip);
+    return taken;
+}
+
+// -- The engine ------------------------------------------------------------------------------
+
+static void run_timers(struct nt_ip *ip)
+{
+    ip->deadline_ns = NT_NEVER;
+    nt_ip_in_flight_collect(ip);
+    commit(ip);
+    nt_ip_neighbour_timers(ip);
+    commit(ip);
+    nt_ip_reassembly_timers(ip);
+    commit(ip);
+}
+
+static void announce_once(struct nt_ip *ip)
+{
+    if (ip->announced)
+        return;
+    ip->announced = true;
+    nt_ip_arp_announce(ip);
+}
+
+uint32_t nt_ip_step(void *context, uint64_t now_ns, uint32_t budget)
+{
+    struct nt_ip *ip = context;
+    uint32_t work = 0;
+    ip->now_ns = now_ns;
+    announce_once(ip);
+    work += nt_ip_fence_flush(ip);
+    for (uint32_t i = 0; i < NT_IP_UPPERS; i++)
+        if (ip->upper[i].exists)
+            work += take_returns(ip, &ip->upper[i], budget);
+    commit(ip);
+    for (uint32_t i = 0; i < NT_IP_DRIVERS; i++)
+        if (ip->link[i].exists)
+            work += take_frames(ip, i, budget);
+    for (uint32_t i = 0; i < NT_IP_UPPERS; i++)
+        if (ip->upper[i].exists)
+            work += take_segments(ip, i, budget);
+    if (now_ns >= ip->deadline_ns)
+        run_timers(ip);
+    return work;
+}
+
+bool nt_ip_has_work(void *context)
+{
+    struct nt_ip *ip = context;
+    for (uint32_t i = 0; i < NT_IP_DRIVERS; i++)
+        if (ip->link[i].exists && nt_consumer_pending(&ip->link[i].in) != 0)
+            return true;
+    bool may = may_take_segment(ip);
+    for (uint32_t i = 0; i < NT_IP_UPPERS; i++) {
+        struct nt_ip_upper *upper = &ip->upper[i];
+        if (upper->exists && (nt_consumer_pending(&upper->returns) != 0 ||
+                              (may && nt_consumer_pending(&upper->in) != 0)))
+            return true;
+    }
+    return false;
+}
+
+uint64_t nt_ip_next_deadline(void *context)
+{
+    const struct nt_ip *ip = context;
+    return ip->deadline_ns;
+}

@@ -1,0 +1,79 @@
+/* A server adds connections to a small listener and withdraws some, while three acceptors claim
+ * what they can: each connection is taken exactly once, and each copy is whole.
+ *
+ * Exit status 0: it held. */
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+
+#include "newtos_py/kernel/listener.h"
+
+enum { ENTRIES = 8, CONNECTIONS = 60000, ACCEPTORS = 3, WITHDRAW_EVERY = 16 };
+
+static _Alignas(4096) uint8_t ring[4096 + ENTRIES * sizeof(struct nt_accept_entry)];
+static _Alignas(4096) struct nt_listener_claims claims;
+static uint8_t taken[CONNECTIONS];
+static uint32_t torn;
+
+static void *accept_all(void *unused)
+{
+    (void)unused;
+    struct nt_listener listener;
+    if (nt_listener_open(&listener, ring, &claims, ENTRIES) != 0)
+        return "no listener";
+    for (;;) {
+        bool closed = nt_load_acquire(&listener.header->closed) != 0;
+        struct nt_accept_entry entry;
+        if (nt_listener_claim(&listener, &entry)) {
+            if (entry.slot >= CONNECTIONS || entry.peer.scope != entry.slot ||
+                entry.local.scope != ~entry.slot)
+                __atomic_fetch_add(&torn, 1, __ATOMIC_RELAXED);
+            else
+                __atomic_fetch_add(&taken[entry.slot], 1, __ATOMIC_RELAXED);
+        } else if (closed) {
+            return NULL;
+        } else {
+            sched_yield();
+        }
+    }
+}
+
+static void serve(struct nt_listener *listener)
+{
+    for (uint32_t i = 0; i < CONNECTIONS; i++) {
+        while (!nt_listener_reusable(listener, i))
+            sched_yield();
+        struct nt_accept_entry entry = {.slot = i};
+        entry.peer.scope = i;
+        entry.local.scope = ~i;
+        nt_listener_fill(listener, i, &entry);
+        nt_listener_publish(listener, i + 1);
+        if (i % WITHDRAW_EVERY == 0 && nt_listener_take(listener, i))
+            __atomic_fetch_add(&taken[i], 1, __ATOMIC_RELAXED);
+    }
+    nt_store_release(&listener->header->closed, 1u);
+}
+
+int main(void)
+{
+    nt_listener_format(ring, &claims, ENTRIES, ENTRIES);
+    struct nt_listener listener;
+    if (nt_listener_open(&listener, ring, &claims, ENTRIES) != 0)
+        return 2;
+    pthread_t acceptor[ACCEPTORS];
+    for (int i = 0; i < ACCEPTORS; i++)
+        if (pthread_create(&acceptor[i], NULL, accept_all, NULL) != 0)
+            return 2;
+    serve(&listener);
+    for (int i = 0; i < ACCEPTORS; i++) {
+        void *wrong;
+        if (pthread_join(acceptor[i], &wrong) != 0 || wrong != NULL)
+            return 2;
+    }
+    uint32_t bad = torn;
+    for (uint32_t i = 0; i < CONNECTIONS; i++)
+        bad += taken[i] != 1;
+    if (bad != 0)
+        fprintf(stderr, "%u connections were lost, taken twice or torn\n", bad);
+    return bad == 0 ? 0 : 1;
+}
