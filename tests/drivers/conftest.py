@@ -98,6 +98,7 @@ class Host:
         self.area = Region(AREA_BYTES)
         self.generation = 0
         self.now_ns = 1
+        self.rung: set[int] = set()
         self.view = ffi.new("struct nt_pool *")
         assert lib.nt_pool_open(self.view, self.pool.base, self.pool.size, OWN_REGION) == 0
         self.down = ffi.new("struct nt_producer *")
@@ -234,11 +235,18 @@ class Host:
 
     def step(self) -> int:
         work = int(self.engine.step(self.engine.context, self.now_ns, BUDGET))
-        self.engine.bells.marked_count = 0
+        bells = self.engine.bells
+        self.rung |= {bells.marked[i] for i in range(bells.marked_count)}
+        bells.marked_count = 0
         for i in range(2):
-            self.engine.bells.bell[i].marked = 0
+            bells.bell[i].marked = 0
         self.audit()
         return work
+
+    def take_rung(self) -> set[int]:
+        """Bells that steps have marked since this was last asked: IP's is 0, the peer's 1."""
+        rung, self.rung = self.rung, set()
+        return rung
 
     def audit(self) -> None:
         why = ffi.new("char[256]")

@@ -1,6 +1,7 @@
 """Two wire drivers back to back: frames arrive as they were sent, once, and buffers come home."""
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 from newtos_py.drivers.wire._engine import ffi, lib
@@ -192,6 +193,52 @@ def test_a_fence_waits_behind_a_frame_that_waits(link: Link) -> None:
         link.b.receive()
         link.settle()
     assert link.a.fence_seen(0) == 1
+
+
+IP_BELL, PEER_BELL = 0, 1
+
+
+def test_frames_ring_who_gets_them_and_nobody_else(make_link: Callable[..., Link]) -> None:
+    link = make_link(small=448, large=64)
+    link.settle()
+    for host in link.hosts:
+        host.take_rung()
+    link.a.send(frame(1))
+    link.a.step()
+    assert link.a.take_rung() == {PEER_BELL}
+    link.b.step()
+    assert link.b.take_rung() == {IP_BELL}
+    # The buffer comes home and is lent again: the peer has plenty, and is left alone.
+    link.b.receive()
+    link.b.step()
+    assert link.b.take_rung() == set()
+
+
+def test_a_peer_that_may_be_short_of_buffers_is_rung(link: Link) -> None:
+    for i in range(100):
+        link.a.send(frame(i))
+    link.settle()
+    link.b.take_rung()
+    link.b.receive()
+    link.b.step()
+    assert link.b.take_rung() == {PEER_BELL}
+
+
+def test_ip_is_rung_when_its_channel_was_nearly_full(link: Link) -> None:
+    link.settle()
+    for i in range(1000):
+        link.a.send(frame(i))
+    link.a.take_rung()
+    link.a.step()
+    assert link.a.take_rung() == {IP_BELL, PEER_BELL}
+    link.a.step()
+    for _ in range(100):
+        link.settle()
+        link.b.receive()
+    link.a.take_rung()
+    link.a.send(frame(1))
+    link.a.step()
+    assert link.a.take_rung() == {PEER_BELL}
 
 
 class Liar:
