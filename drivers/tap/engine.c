@@ -8,6 +8,7 @@
 static uint32_t step(void *context, uint64_t now_ns, uint32_t budget)
 {
     struct nt_tap *tap = context;
+    nt_uplink_begin(&tap->uplink, now_ns);
     uint32_t work = nt_uplink_take_returns(&tap->uplink, budget);
     work += nt_tap_receive(tap, budget);
     work += nt_tap_send(tap, now_ns, budget);

@@ -69,6 +69,14 @@ static int make_vector(struct nt_tap *tap, struct nt_virtio_header *header, stru
     return pieces;
 }
 
+static void observe(struct nt_uplink *uplink, const struct iovec *piece, uint32_t count)
+{
+    struct nt_capture_piece pieces[3];
+    for (uint32_t i = 0; i < count; i++)
+        pieces[i] = (struct nt_capture_piece){piece[i].iov_base, piece[i].iov_len};
+    nt_uplink_observe(uplink, NT_CAPTURE_OUT, pieces, count);
+}
+
 enum send_result {
     SENT,    // or dropped for good
     BLOCKED, // the device takes nothing now: keep it
@@ -95,6 +103,7 @@ static enum send_result send_frame(struct nt_tap *tap)
         nt_uplink_count(uplink, NT_TAP_REFUSED, 1);
         return SENT;
     }
+    observe(uplink, piece + 1, (uint32_t)pieces - 1);
     nt_uplink_count(uplink, NT_UPLINK_TX_FRAMES, 1);
     nt_uplink_count(uplink, NT_UPLINK_TX_BYTES, uplink->frame_bytes);
     if (header.gso_size != 0)

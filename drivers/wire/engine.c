@@ -27,6 +27,7 @@ static void mark_peer(struct nt_wire *wire, bool sent)
 static uint32_t step(void *context, uint64_t now_ns, uint32_t budget)
 {
     struct nt_wire *wire = context;
+    nt_uplink_begin(&wire->uplink, now_ns);
     uint32_t tail = wire->tx.tail;
     uint32_t work = nt_wire_take_grants(wire, budget);
     work += nt_uplink_take_returns(&wire->uplink, budget);

@@ -127,6 +127,8 @@ static void send_one(struct nt_wire *wire, const struct nt_desc *frame, uint32_t
     stack->count--;
     set_held(wire, buffer, (struct nt_wire_held){0});
     push_descriptor(wire, frame, flags, ref);
+    struct nt_capture_piece whole = {out, (uint64_t)len};
+    nt_uplink_observe(uplink, NT_CAPTURE_OUT, &whole, 1);
     nt_uplink_count(uplink, NT_UPLINK_TX_FRAMES, 1);
     nt_uplink_count(uplink, NT_UPLINK_TX_BYTES, (uint64_t)len);
     nt_txn_crash_point(&uplink->txn);

@@ -66,6 +66,9 @@ int nt_uplink_open(struct nt_uplink *uplink, const struct nt_uplink_config *conf
                                body_bytes, NT_UPLINK_JOURNAL_BYTES);
     if (opened == NT_ARENA_BAD)
         return bad(why, why_bytes, "the arena is not this driver's, or is damaged");
+    if (config->capture.base != NULL &&
+        nt_capture_open(&uplink->capture, config->capture.base, config->capture.bytes) != 0)
+        return bad(why, why_bytes, "the capture ring is malformed");
     bool recovered = opened == NT_ARENA_RECOVERED;
     uplink->state = nt_arena_body(&uplink->txn);
     if (open_ports(uplink, config, recovered) != 0)
@@ -200,6 +203,8 @@ void nt_uplink_hand_up(struct nt_uplink *uplink, uint32_t buffer,
         .use = uplink->buffers.record[buffer].use,
     };
     nt_producer_advance(&uplink->to_ip);
+    struct nt_capture_piece whole = {uplink->buffers.owner.view.base + frame->offset, frame->len};
+    nt_uplink_observe(uplink, NT_CAPTURE_IN, &whole, 1);
     nt_uplink_count(uplink, NT_UPLINK_RX_FRAMES, 1);
     nt_uplink_count(uplink, NT_UPLINK_RX_BYTES, frame->len);
     nt_txn_crash_point(&uplink->txn);

@@ -20,6 +20,7 @@
 #define NT_NET_UPLINK_H
 
 #include "newtos_py/kernel/arena.h"
+#include "newtos_py/kernel/capture.h"
 #include "newtos_py/kernel/doorbell.h"
 #include "newtos_py/kernel/engine.h"
 #include "newtos_py/kernel/regions.h"
@@ -71,6 +72,7 @@ struct nt_uplink_config {
     struct nt_span to_ip;
     struct nt_span returns[10];
     struct nt_uplink_pool pools[10];
+    struct nt_span capture; // of frames, for observers; base NULL: none
     uint32_t return_count;
     uint32_t pool_count;
     uint16_t region; // of our own pool
@@ -109,6 +111,8 @@ struct nt_uplink {
     struct nt_pool pools[10]; // views that `regions` points to
     struct nt_bells bells;
     struct nt_status *status;
+    struct nt_capture capture;
+    uint64_t now_ns;         // of this step
     struct nt_desc frame;    // private copy of the descriptor that peek found
     uint64_t frame_bytes;    // inline and referenced bytes of it
     uint64_t counted[32];    // since the last commit
@@ -137,6 +141,19 @@ void nt_uplink_commit(struct nt_uplink *uplink);
 int nt_uplink_audit(struct nt_uplink *uplink, char *why, uint64_t why_bytes);
 
 #ifndef NT_CDEF
+// Says what time it is: first in each step.
+static inline void nt_uplink_begin(struct nt_uplink *uplink, uint64_t now_ns)
+{
+    uplink->now_ns = now_ns;
+}
+// Shows observers a frame as it is at the device: a driver calls it for what it sends; handing up
+// does so for what it receives. A frame of a step that is done again after a crash shows twice.
+static inline void nt_uplink_observe(struct nt_uplink *uplink, enum nt_capture_direction direction,
+                                     const struct nt_capture_piece *pieces, uint32_t count)
+{
+    if (nt_capture_wanted(&uplink->capture, uplink->now_ns))
+        nt_capture_frame(&uplink->capture, uplink->now_ns, direction, pieces, count);
+}
 static inline void nt_uplink_count(struct nt_uplink *uplink, uint32_t counter, uint64_t n)
 {
     uplink->counted[counter] += n;

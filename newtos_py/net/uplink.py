@@ -64,6 +64,8 @@ def fill_config(ffi: CffiObject, config: CffiObject, context: ServerContext) -> 
     config.region = context.own_pool.region
     config.from_ip = span(ffi, ip.into)
     config.to_ip = span(ffi, ip.out)
+    if context.capture is not None:
+        config.capture = span(ffi, context.capture)
     config.return_count = len(returns)
     for i, memory in enumerate(returns):
         config.returns[i] = span(ffi, memory)

@@ -42,6 +42,7 @@ AREA_REGION = 16 + AREA
 AREA_BYTES = 1 << 20
 FRAME, FENCE = 1, 5
 CSUM_PARTIAL, CSUM_VALID = 1, 2
+CAPTURE_BYTES = 1 << 18
 BUDGET = 16
 MS = 1_000_000
 
@@ -96,6 +97,8 @@ class Host:
         self.from_ip, self.to_ip = channel(DESC_BYTES), channel(DESC_BYTES)
         self.returns = {peer: channel(RETURN_BYTES) for peer in ("ip", "tcp0", "udp")}
         self.area = Region(AREA_BYTES)
+        self.capture = Region(lib.nt_capture_bytes(CAPTURE_BYTES))
+        lib.nt_capture_format(self.capture.base, CAPTURE_BYTES)
         self.generation = 0
         self.now_ns = 1
         self.rung: set[int] = set()
@@ -146,6 +149,7 @@ class Host:
             net=NetConfig((), (), ()),
             wire=wire,
             device_fd=device_fd,
+            capture=self.capture.memory,
         )
 
     def boot(self, context: ServerContext) -> None:
@@ -230,6 +234,25 @@ class Host:
         for frame in frames:
             self.give_back(frame)
         return [frame.data for frame in frames]
+
+    # What an observer does.
+
+    def observe(self) -> None:
+        """Ask for all frames from now on; `observed` has them."""
+        self.observer = ffi.new("struct nt_capture_reader *")
+        base, size = self.capture.base, self.capture.size
+        assert lib.nt_capture_reader_open(self.observer, base, size) == 0
+        lib.nt_capture_renew(self.observer, self.now_ns, 2**63, 0)
+
+    def observed(self) -> list[tuple[int, int, bytes]]:
+        """Direction, time and bytes of each frame since the last call."""
+        found = []
+        record = ffi.new("struct nt_capture_record *")
+        out = ffi.new("char[]", 70_000)
+        while lib.nt_capture_next(self.observer, record, out, 70_000):
+            data = bytes(ffi.buffer(out, record.captured_bytes))
+            found.append((record.direction, record.time_ns, data))
+        return found
 
     # The engine.
 

@@ -102,6 +102,20 @@ def test_payload_goes_from_the_programs_memory_with_offload(rig: Rig, tcp_frame:
     assert rig.host.count("tx_supers") == 1
 
 
+def test_observers_see_both_directions_without_the_offload_header(
+    rig: Rig, tcp_frame: FrameType
+) -> None:
+    rig.host.observe()
+    head = tcp_frame(3000).header()
+    rig.host.area.map[:3000] = b"x" * 3000
+    rig.host.send(head, (0, 3000), flags=1, gso_size=1448, l4_offset=34)
+    rig.run()
+    rig.far.send(PLAIN + frame(2))
+    rig.run()
+    seen = [(direction, data) for direction, _, data in rig.host.observed()]
+    assert seen == [(2, head + b"x" * 3000), (1, frame(2))]
+
+
 def test_cwr_on_a_super_segment_is_told(rig: Rig, tcp_frame: FrameType) -> None:
     head = tcp_frame(3000, flags=0x98).header()
     rig.host.send(head, (0, 3000), flags=1, gso_size=1448, l4_offset=34)
