@@ -69,6 +69,7 @@ class Engine:
     """One generation: opens the arena, and handles inputs in transactions."""
 
     def __init__(self, memory: Memory, at_crash_point: Callable[[], None] | None = None) -> None:
+        self.memory = memory
         self.txn = ffi.new("struct nt_txn *")
         self.opened = lib.nt_arena_open(
             self.txn, memory.arena, ARENA_BYTES, KIND, LAYOUT, BODY_BYTES, JOURNAL_BYTES
