@@ -16,7 +16,7 @@ enum nt_server_request_kind {
     NT_REQ_UNLISTEN = 3, // area, slot, generation
     NT_REQ_AREA_DEAD =
         4, // area: its program is gone; reset or finish its connections. Answered when drained
-    NT_REQ_AREA_NEW = 5, // area: mapped now; grant slots
+    NT_REQ_AREA_NEW = 5, // area, arg = the program's pid, for observers: mapped now; grant slots
 };
 
 struct nt_request {

@@ -20,12 +20,13 @@ A server may be killed at any instruction. Whatever its next generation needs is
 in shared memory; nothing of what a face keeps in Python survives.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from newtos_py.errors import NewtosError
 from newtos_py.kernel.link import Link
+from newtos_py.kernel.sockets import SocketInfo
 
 TCP = 6
 UDP = 17
@@ -335,6 +336,9 @@ class ServerSpec:
     run: Callable[[ServerContext, Link], None] | None = None
     # Its packet pool; None: none.
     pool: PoolShape | None = None
+    # Reads the sockets from an arena that is mapped read-only, while its server goes on changing
+    # it, or lies dead: for observers. Whatever is in there, nothing but SocketInfo comes out.
+    sockets: Callable[[Memory], Iterable[SocketInfo]] | None = None
     # Opens a driver's device. Runs in rs, once a boot; the descriptor outlives the driver.
     # NewtosError (or OSError) says why the device can't be had; closing it must remove the device.
     open_device: Callable[[DevicePlan], int] | None = None

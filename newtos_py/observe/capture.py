@@ -17,6 +17,7 @@ from newtos_py.kernel.server import Memory
 from newtos_py.observe.attach import has_region, map_host_region
 from newtos_py.observe.pcapng import Direction, Interface, Packet
 from newtos_py.rs.records import HostRecord
+from newtos_py.rs.wiring import capture_role
 
 # How long drivers go on copying for an observer that was killed, and how often it says that it
 # lives; the second is less than half of the first, so that a late turn loses nothing.
@@ -121,11 +122,6 @@ class _Ring:
 def interface_name(role: str) -> str:
     """Name a driver's interface as the host does: wire.lan serves `lan`."""
     return role.rpartition(".")[2]
-
-
-def capture_role(driver: str) -> str:
-    """Name the role of a driver's capture ring."""
-    return f"cap.{driver}"
 
 
 def _roles(record: HostRecord, names: Sequence[str]) -> list[str]:
