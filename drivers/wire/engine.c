@@ -12,12 +12,13 @@ static bool low_on_grants(const struct nt_wire *wire)
 }
 
 // The peer hears of descriptors at once. Of grants only when it may be short of them: a wake for
-// each batch of returns would cost it more than all of its sending.
-static void mark_peer(struct nt_wire *wire, bool sent)
+// each batch of returns would cost it more than all of its sending. `was_low`: before this step
+// granted; the peer may have slept on that. Counted as granted are also buffers that it has filled
+// and that are not yet seen here: when they are, and grants are low then, it hears of what was lent
+// meanwhile, so nothing stays unrung.
+static void mark_peer(struct nt_wire *wire, bool sent, bool was_low)
 {
-    // Counted as granted are also buffers that are filled and not yet seen here. When they are, and
-    // grants are low then, the peer hears of what was lent meanwhile: nothing stays unrung.
-    bool wants_grants = wire->grants_unrung && low_on_grants(wire);
+    bool wants_grants = wire->grants_unrung && (was_low || low_on_grants(wire));
     if (!sent && !wants_grants)
         return;
     wire->grants_unrung = false;
@@ -35,6 +36,7 @@ static uint32_t step(void *context, uint64_t now_ns, uint32_t budget)
     work += nt_wire_receive(wire, now_ns, budget);
     work += nt_wire_send(wire, now_ns, budget);
     uint32_t granted = wire->grants_tx.tail;
+    bool was_low = low_on_grants(wire);
     nt_wire_grant(wire);
     work += granted != wire->grants_tx.tail;
     if (work == 0)
@@ -42,7 +44,7 @@ static uint32_t step(void *context, uint64_t now_ns, uint32_t budget)
     nt_txn_crash_point(&wire->uplink.txn);
     nt_uplink_commit(&wire->uplink);
     nt_txn_crash_point(&wire->uplink.txn);
-    mark_peer(wire, wire->tx.tail != tail);
+    mark_peer(wire, wire->tx.tail != tail, was_low);
     return work;
 }
 

@@ -224,6 +224,24 @@ def test_a_peer_that_may_be_short_of_buffers_is_rung(link: Link) -> None:
     assert link.b.take_rung() == {PEER_BELL}
 
 
+def test_a_peer_that_waits_for_large_buffers_is_rung(make_link: Callable[..., Link]) -> None:
+    """Many come home at once, so that there are plenty in the moment they are lent."""
+    link = make_link(small=448, large=64)
+    for i in range(70):
+        link.a.send(frame(i), (0, 4000))
+    link.settle()
+    assert not link.a.has_work()
+    held = link.b.take()
+    assert len(held) == 64
+    link.b.take_rung()
+    for i, each in enumerate(held[:48]):
+        link.b.give_back(each, by=("ip", "tcp0", "udp")[i % 3])
+    link.b.step()
+    assert link.b.take_rung() == {PEER_BELL}
+    link.settle()
+    assert numbers(link.b.receive()) == list(range(64, 70))
+
+
 def test_ip_is_rung_when_its_channel_was_nearly_full(link: Link) -> None:
     link.settle()
     for i in range(1000):
