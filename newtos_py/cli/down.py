@@ -2,14 +2,17 @@
 
 import signal
 from dataclasses import dataclass
+from itertools import groupby
 
 import click
 
 from newtos_py.cli import table
 from newtos_py.cli.runtime_dir import open_own
+from newtos_py.rs.boot import stop_hosts
 from newtos_py.rs.clean import clean
 from newtos_py.rs.process_id import send_signal, wait_for_exit
 from newtos_py.rs.records import HostRecord
+from newtos_py.rs.runtime import RuntimeDir
 
 # rs stops its servers one after another, each at the next step boundary; then it is forced.
 _STOP_TIMEOUT_S = 10.0
@@ -38,21 +41,27 @@ def command(host: str | None, *, every: bool, as_json: bool) -> None:
         raise click.UsageError("name a host, or say --all")
     runtime = open_own()
     records = runtime.running_hosts() if host is None else [runtime.find_host(host)]
-    stopped = stop(records)
+    stopped = stop(runtime, records)
     if not all(row.clean for row in stopped):
         clean(runtime)
     table.show(StoppedRow, stopped, as_json=as_json, empty="no host is running")
 
 
-def stop(records: list[HostRecord]) -> list[StoppedRow]:
-    """Ask each rs to shut its host down; kill the one that does not in time."""
-    for record in records:
-        send_signal(record.rs, signal.SIGTERM)
+def stop(runtime: RuntimeDir, records: list[HostRecord]) -> list[StoppedRow]:
+    """Ask each rs to shut its hosts down; kill the one that does not in time."""
     rows = []
-    for record in records:
-        is_clean = wait_for_exit(record.rs, _STOP_TIMEOUT_S)
+    for token, of_instance in groupby(sorted(records, key=_instance), key=_instance):
+        hosts = list(of_instance)
+        is_clean = stop_hosts(runtime, token, [each.host for each in hosts], _STOP_TIMEOUT_S)
+        if is_clean and not runtime.records(token):
+            # rs has stopped its last host, so it ends, and the zygote with it.
+            is_clean = wait_for_exit(hosts[0].rs, _STOP_TIMEOUT_S)
         if not is_clean:
-            send_signal(record.rs, signal.SIGKILL)
-            wait_for_exit(record.rs, _KILL_TIMEOUT_S)
-        rows.append(StoppedRow(record.host, is_clean))
-    return rows
+            send_signal(hosts[0].rs, signal.SIGKILL)
+            wait_for_exit(hosts[0].rs, _KILL_TIMEOUT_S)
+        rows += [StoppedRow(each.host, is_clean) for each in hosts]
+    return sorted(rows, key=lambda row: row.host)
+
+
+def _instance(record: HostRecord) -> str:
+    return record.token

@@ -51,12 +51,13 @@ def show(
     elif rows:
         is_terminal = sys.stdout.isatty()
         console = Console(width=None if is_terminal else _PIPE_WIDTH, highlight=False)
-        console.print(_table(row_type, rows))
+        console.print(make(row_type, rows))
     else:
         click.echo(empty, err=True)
 
 
-def _table(row_type: "type[DataclassInstance]", rows: "Sequence[DataclassInstance]") -> Table:
+def make(row_type: "type[DataclassInstance]", rows: "Sequence[DataclassInstance]") -> Table:
+    """Make the table that show prints, for who shows it in another way."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for described in fields(row_type):
         heading = str(described.metadata.get(_HEADING, described.name))

@@ -136,8 +136,16 @@ def _run(
         try:
             _obey(running, parts, link)
         except LinkClosedError:
-            print("rs is gone; serving on without it", file=sys.stderr)
             loop.control_fd = -1
+            _let_go_of_log()
+
+
+def _let_go_of_log() -> None:
+    """Nobody reads the log any more: printing must not fail."""
+    null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    for standard in (1, 2):
+        os.dup2(null, standard)
+    os.close(null)
 
 
 def _obey(running: RunningServer, parts: SharedParts, link: Link) -> None:

@@ -147,17 +147,24 @@ def test_clean_says_what_it_removed(runtime: RuntimeDir, record: Record, start: 
     assert newtos("clean").stderr == "nothing was left behind\n"
 
 
-# An rs that shuts down as it should: on SIGTERM it forgets its host and ends.
+# An rs that shuts down as it should: told to stop, it forgets its host, says so and ends.
 WILLING = """
-import signal, sys
+import socket, sys
 from pathlib import Path
+from newtos_py.kernel.link import Link
+from newtos_py.rs.front import FRONT_CODEC, Stop, Stopped
 from newtos_py.rs.runtime import open_runtime_dir
-def stop(number, frame):
-    open_runtime_dir(Path(sys.argv[1])).forget(*sys.argv[2:])
-    sys.exit()
-signal.signal(signal.SIGTERM, stop)
+runtime, token, host = open_runtime_dir(Path(sys.argv[1])), *sys.argv[2:]
+runtime.folder(token).mkdir()
+listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+listening.bind(str(runtime.rs_path(token)))
+listening.listen()
 print("ready", flush=True)
-signal.pause()
+link = Link(listening.accept()[0], FRONT_CODEC)
+assert link.receive() == Stop((host,))
+runtime.rs_path(token).unlink()
+runtime.forget(token, host)
+link.send(Stopped((host,)))
 """
 STUBBORN = """
 import signal

@@ -1,20 +1,25 @@
 """Servers small enough to know by heart, for testing rs with: each is a step function in Python.
 
 A fake answers every descriptor of the syscall server with the same one, its tag replaced by the
-process's pid and its arg by how often it has answered so far, which it keeps in its arena. The
-environment says who misbehaves: NEWTOS_FAKE_FAIL="ip" makes IP's start fail, NEWTOS_FAKE_DIE
-makes a server end right after its start.
+process's pid and its arg by how often it has answered so far, which it keeps in its arena. It
+misbehaves if a file "fail.ROLE" or "die.ROLE" is in the folder NEWTOS_FAKES: its start fails, or
+its process ends. The fake syscall server keeps one of everything for each program that connects.
 """
 
 # ruff: noqa: ARG002 (a fake need not look at what it is handed)
 
 import os
+import socket
 import time
+from pathlib import Path
 
 from newtos_py.errors import NewtosError
 from newtos_py.kernel import messages as m
 from newtos_py.kernel._kernel import ffi, lib
+from newtos_py.kernel.codec import Fd
+from newtos_py.kernel.doorbell import create_doorbell
 from newtos_py.kernel.link import Link
+from newtos_py.kernel.memfd import create_memfd
 from newtos_py.kernel.server import (
     AreaMapping,
     ArenaUnusableError,
@@ -29,6 +34,11 @@ from newtos_py.kernel.server import (
 DESC_BYTES = 192
 POLL_NS = 1_000_000
 ARENA_MAGIC = 0x46414B45
+TCP_PROTOCOL = 6
+
+
+def is_told_to(misbehave: str, role: str) -> bool:
+    return (Path(os.environ["NEWTOS_FAKES"]) / f"{misbehave}.{role}").exists()
 
 
 def cast(kind: str, memory: Memory) -> object:
@@ -39,7 +49,7 @@ class FakeServer:
     """A RunningServer that echoes what the syscall server sends."""
 
     def __init__(self, context: ServerContext) -> None:
-        if os.environ.get("NEWTOS_FAKE_FAIL") == context.role:
+        if is_told_to("fail", context.role):
             raise NewtosError("told to fail")
         self.context = context
         self.arena = cast("uint32_t *", context.arena)
@@ -63,7 +73,7 @@ class FakeServer:
         return [int(ffi.cast("uintptr_t", self.engine))]
 
     def start(self) -> None:
-        if os.environ.get("NEWTOS_FAKE_DIE") == self.context.role:
+        if is_told_to("die", self.context.role):
             os._exit(3)
         print(f"started as generation {self.context.generation}")
 
@@ -109,16 +119,42 @@ class FakeServer:
 
 
 def run_syscall(context: ServerContext, link: Link) -> None:
-    """A syscall server that only stores: each line of NEWTOS_FAKE_KEEP is one thing to keep."""
-    kept = []
-    while not isinstance(message := link.receive(), m.Start):
-        kept.append(type(message).__name__)
+    """A syscall server that only keeps; each connection is answered when all is kept."""
+    kept = 0
+    while not isinstance(link.receive(), m.Start):
+        kept += 1
     status = cast("struct nt_status *", context.status)
-    status.counter[0] = len(kept)
+    status.counter[0] = kept
     status.state = lib.NT_SERVER_RUNNING
     link.send(m.Ready(cold=False))
+    listening = socket.socket(fileno=context.control_fd)
     while True:
-        link.receive()
+        program, _ = listening.accept()
+        word = program.recv(100)
+        for message in keep_all(program.fileno()) if word == b"keep" else drop_all():
+            link.send(message)
+            while not isinstance(link.receive(), m.Done):
+                pass
+        link.send(m.KeepNote("name", "text" if word == b"keep" else ""))
+        program.send(b"done")
+
+
+def keep_all(program: int) -> list[object]:
+    sizes = (lib.nt_area_program_bytes(8), lib.nt_area_server_bytes(8), lib.nt_area_hint_bytes())
+    parts = [Fd(create_memfd("area", size)) for size in sizes]
+    ring = Fd(create_memfd("ring", lib.nt_listener_ring_bytes(8)))
+    claims = Fd(create_memfd("claims", lib.nt_listener_claims_bytes()))
+    bell = Fd(create_doorbell())
+    return [
+        m.KeepProgram(1, 7, os.getpid(), Fd(program), Fd(os.pidfd_open(os.getpid()))),
+        m.KeepArea(2, 7, 0, TCP_PROTOCOL, 8, os.getpid(), *parts),
+        m.KeepQueue(3, 7, 1, bell),
+        m.KeepListener(4, 3, 8, ring, claims),
+    ]
+
+
+def drop_all() -> list[object]:
+    return [m.DropListener(5, 3), m.DropArea(6, 0), m.DropProgram(7, 7)]
 
 
 def fake(name: str, *, pool: bool = False) -> ServerSpec:
