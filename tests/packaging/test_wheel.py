@@ -42,7 +42,7 @@ def expected_files(root: Path) -> set[str]:
         for file in (root / source).rglob("*"):
             path = file.relative_to(root).as_posix()
             is_header = file.suffix == ".h" and path.startswith(PUBLIC_HEADERS)
-            if file.suffix in (".py", ".pyi") or file.name == "py.typed" or is_header:
+            if file.suffix in (".py", ".pyi", ".lua") or file.name == "py.typed" or is_header:
                 wanted.add(installed + path.removeprefix(source))
     return wanted
 

@@ -1,0 +1,197 @@
+"""The same lighttpd under the same wrk: on newtos and on Linux's loopback.
+
+    python -m newtos_py.bench.http [--quick] [--size 11k] [--json FILE]
+
+Two ways to ask, each at 1, 8 and 64 connections: keep-alive (every connection carries request after
+request) and one request a connection. Both sides use the same two cores and the same congestion
+control; their runs alternate, so that what else the machine does meets both. The figures are
+medians of several runs, with the lowest and highest beside them. A run with an error counts for
+nothing: the bench stops.
+"""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+from newtos_py.bench.lighttpd import PORT, Lighttpd, Site, path_of
+from newtos_py.bench.report import BenchError, Summary, summarize, this_machine, write_json
+from newtos_py.bench.sides import CLIENT, LinuxSide, NewtosSide, Side, two_cores
+from newtos_py.bench.wrk import Load, Measurement, run_wrk, wrk_command
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from newtos_py.errors import NewtosError
+
+# What newtos uses (servers/tcp, RFC 5681 and 6582); Linux calls it reno.
+CONGESTION = "reno"
+CONNECTIONS = (1, 8, 64)
+SIZES = {"64": 64, "11k": 11 * 1024, "512k": 512 * 1024}
+RUNS, QUICK_RUNS = 5, 3
+SECONDS, QUICK_SECONDS = 2, 1
+
+
+@dataclass(frozen=True, slots=True)
+class SideResult:
+    """One side's runs of one load."""
+
+    requests_per_s: Summary
+    p50_us: float
+    p99_us: float
+    runs: tuple[Measurement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One load on both sides."""
+
+    load: Load
+    newtos: SideResult
+    linux: SideResult
+    # newtos's median requests a second, in Linux's.
+    ratio: float
+
+
+def loads(size_bytes: int) -> list[Load]:
+    """All loads for a size, those that keep their connections first."""
+    path = path_of(size_bytes)
+    return [
+        Load(path, size_bytes, connections, close)
+        for close in (False, True)
+        for connections in CONNECTIONS
+    ]
+
+
+def measure(sides: Sequence[Side], todo: Sequence[Load], runs: int, seconds: int) -> list[Result]:
+    """Run every load on both sides, in turns."""
+    seen: dict[tuple[Load, str], list[Measurement]] = {}
+    with _progress() as progress:
+        task = progress.add_task("", total=runs * len(todo) * len(sides))
+        for number in range(runs):
+            for load in todo:
+                for side in sides if number % 2 == 0 else reversed(sides):
+                    progress.update(task, description=f"{describe(load)} on {side.name}")
+                    seen.setdefault((load, side.name), []).append(_run(side, load, seconds))
+                    progress.advance(task)
+    return [_result(load, seen[load, "newtos"], seen[load, "linux"]) for load in todo]
+
+
+def describe(load: Load) -> str:
+    """Say what a load is."""
+    way = "one request each" if load.close else "keep-alive"
+    return f"{load.size_bytes} B, {way}, {load.connections} connections"
+
+
+def table_of(results: Sequence[Result]) -> Table:
+    """Show results side by side."""
+    table = Table(title="lighttpd under wrk: requests a second (lowest to highest run)")
+    for heading in ("requests", "size", "connections"):
+        table.add_column(heading)
+    for heading in ("newtos", "Linux", "ratio", "newtos p50/p99 µs", "Linux p50/p99 µs"):
+        table.add_column(heading, justify="right")
+    for result in results:
+        load = result.load
+        table.add_row(
+            "one a connection" if load.close else "keep-alive",
+            str(load.size_bytes),
+            str(load.connections),
+            _rate(result.newtos.requests_per_s),
+            _rate(result.linux.requests_per_s),
+            f"{result.ratio:.2f}",
+            f"{result.newtos.p50_us:.0f}/{result.newtos.p99_us:.0f}",
+            f"{result.linux.p50_us:.0f}/{result.linux.p99_us:.0f}",
+        )
+    return table
+
+
+def _rate(summary: Summary) -> str:
+    return f"{summary.median:,.0f} ({summary.lowest:,.0f} to {summary.highest:,.0f})"
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    left = TextColumn("left:"), TimeRemainingColumn()
+    columns = TextColumn("{task.description}"), BarColumn(), *left
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _run(side: Side, load: Load, seconds: int) -> Measurement:
+    command = side.on(CLIENT, wrk_command(load, f"{side.address}:{PORT}", seconds))
+    try:
+        return run_wrk(command, side.environ, load, seconds)
+    except BenchError as error:
+        raise BenchError(f"{describe(load)} on {side.name}: {error}") from None
+
+
+def _result(load: Load, newtos: Sequence[Measurement], linux: Sequence[Measurement]) -> Result:
+    ours, theirs = _side_result(newtos), _side_result(linux)
+    ratio = ours.requests_per_s.median / theirs.requests_per_s.median
+    return Result(load, ours, theirs, ratio)
+
+
+def _side_result(runs: Sequence[Measurement]) -> SideResult:
+    return SideResult(
+        summarize([run.requests_per_s for run in runs]),
+        summarize([run.p50_us for run in runs]).median,
+        summarize([run.p99_us for run in runs]).median,
+        tuple(runs),
+    )
+
+
+@click.command(epilog="Example: python -m newtos_py.bench.http --quick")
+@click.option("--quick", is_flag=True, help="A first impression: fewer and shorter runs.")
+@click.option("--size", "sizes", type=click.Choice(list(SIZES)), multiple=True, default=["64"],
+              help="Bytes of an answer; may be given several times.")  # fmt: skip
+@click.option("--runs", type=click.IntRange(min=1), help="Runs of each load on each side.")
+@click.option("--seconds", type=click.IntRange(min=1), help="How long each run takes.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write results there.")
+def main(
+    *,
+    quick: bool,
+    sizes: tuple[str, ...],
+    runs: int | None,
+    seconds: int | None,
+    json_file: Path | None,
+) -> None:
+    """Compare newtos with Linux's loopback: requests a second of lighttpd under wrk."""
+    runs = runs or (QUICK_RUNS if quick else RUNS)
+    seconds = seconds or (QUICK_SECONDS if quick else SECONDS)
+    try:
+        results = _compare([SIZES[size] for size in sizes], runs, seconds)
+    except NewtosError as error:
+        sys.exit(f"bench: {error}")
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    console.print(table_of(results))
+    content = {
+        "machine": asdict(this_machine()),
+        "congestion_control": CONGESTION,
+        "runs": runs,
+        "seconds": seconds,
+        "results": [asdict(result) for result in results],
+    }
+    path = write_json("http", content, json_file)
+    print(f"{CONGESTION} on both sides; written to {path}")
+
+
+def _compare(sizes: Sequence[int], runs: int, seconds: int) -> list[Result]:
+    if shutil.which("wrk") is None:
+        raise BenchError("wrk is missing: apt install wrk")
+    cores = two_cores()
+    todo = [load for size in sizes for load in loads(size)]
+    with ExitStack() as stack:
+        site = stack.enter_context(Site(sizes))
+        linux = stack.enter_context(LinuxSide(cores, CONGESTION))
+        newtos = stack.enter_context(NewtosSide(cores))
+        sides: list[Side] = [newtos, linux]
+        for side in sides:
+            stack.enter_context(Lighttpd(site, side))
+            _run(side, todo[0], seconds=1)  # what is measured is warm
+        return measure(sides, todo, runs, seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The two sides of a comparison: the same programs on newtos, and on Linux.
+
+newtos: two hosts and a wire, the server program on one, the load on the other; each host's servers
+and programs on a core of its own. Linux: its loopback in a namespace of its own, the server program
+on the first of these two cores, the load on the second.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Protocol
+
+from newtos_py.bench.namespace import Namespace
+from newtos_py.bench.report import BenchError
+
+from newtos_py.rs.scratch import ScratchHosts
+
+SERVER, CLIENT = "server", "client"
+
+_TOPOLOGY = """\
+[host.server]
+address = "10.0.0.2/24"
+cores = {server}
+[host.client]
+address = "10.0.0.3/24"
+cores = {client}
+[wire.lan]
+hosts = ["server", "client"]
+"""
+
+
+class Side(Protocol):
+    """A place to run a server program and its load."""
+
+    name: str
+    # Where the load reaches the server program.
+    address: str
+    environ: dict[str, str]
+
+    def on(self, role: str, command: Sequence[str]) -> list[str]:
+        """Make the command that runs another as SERVER or CLIENT."""
+
+
+class NewtosSide:
+    """Two hosts and a wire; a context manager."""
+
+    name = "newtos"
+    address = "10.0.0.2"
+
+    def __init__(self, cores: tuple[int, int]) -> None:
+        self._hosts = ScratchHosts(_TOPOLOGY.format(server=cores[0], client=cores[1]))
+        self.environ = self._hosts.environ
+
+    def __enter__(self) -> "NewtosSide":
+        self._hosts.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hosts.close()
+
+    def on(self, role: str, command: Sequence[str]) -> list[str]:
+        """`newtos run` moves the program to its host's core."""
+        return self._hosts.on(role, command)
+
+
+class LinuxSide:
+    """Loopback; a context manager."""
+
+    name = "linux"
+    address = "127.0.0.1"
+
+    def __init__(self, cores: tuple[int, int], congestion: str) -> None:
+        self._cores = dict(zip((SERVER, CLIENT), cores, strict=True))
+        self._namespace = Namespace(congestion)
+        self.environ = dict(os.environ)
+
+    def __enter__(self) -> "LinuxSide":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._namespace.__exit__()
+
+    def on(self, role: str, command: Sequence[str]) -> list[str]:
+        """Run in the namespace, on that role's core."""
+        return self._namespace.command(["taskset", "-c", str(self._cores[role]), *command])
+
+
+def two_cores() -> tuple[int, int]:
+    """The first two cores that this process may use; BenchError if there is only one."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise BenchError("this comparison needs two cores")
+    return cores[0], cores[1]

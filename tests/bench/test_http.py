@@ -1,0 +1,126 @@
+"""The comparison of two sides: turns, medians, ratios; and Linux's side for real."""
+
+import json
+import subprocess
+import sys
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from newtos_py.bench import http
+from newtos_py.bench.lighttpd import PORT, Lighttpd, Site
+from newtos_py.bench.namespace import Namespace
+from newtos_py.bench.report import BenchError
+from newtos_py.bench.sides import CLIENT, LinuxSide, two_cores
+from newtos_py.bench.wrk import Load, Measurement, run_wrk, wrk_command
+from rich.console import Console
+
+LOAD = Load("64.bin", 64, 8, close=True)
+
+
+class FakeSide:
+    """A side whose runs are made up."""
+
+    address = "nowhere"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.environ: dict[str, str] = {}
+
+
+def test_sides_take_turns_and_medians_make_the_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = {"newtos": [50.0, 100.0, 400.0], "linux": [20.0, 10.0, 90.0]}
+    order: list[str] = []
+
+    def run(side: Any, load: Load, seconds: int) -> Measurement:
+        assert (load, seconds) == (LOAD, 1)
+        order.append(side.name)
+        rate = rates[side.name][order.count(side.name) - 1]
+        return Measurement(rate, rate * 64, 10, 20)
+
+    monkeypatch.setattr(http, "_run", run)
+    (result,) = http.measure([FakeSide("newtos"), FakeSide("linux")], [LOAD], runs=3, seconds=1)
+    assert order == ["newtos", "linux", "linux", "newtos", "newtos", "linux"]
+    assert (result.newtos.requests_per_s.median, result.ratio) == (100.0, 5.0)
+    ours = result.newtos.requests_per_s
+    assert (ours.lowest, ours.highest) == (50.0, 400.0)
+    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    with console.file:
+        console.print(http.table_of([result]))
+    text = console.export_text()
+    assert "one a connection" in text
+    assert "100 (50 to 400)" in text
+    assert "5.00" in text
+
+
+def test_all_ways_to_ask_at_all_numbers_of_connections() -> None:
+    loads = [(load.close, load.connections) for load in http.loads(64)]
+    assert loads == [(close, n) for close in (False, True) for n in (1, 8, 64)]
+
+
+def namespace_or_skip(congestion: str = "reno") -> Namespace:
+    try:
+        return Namespace(congestion)
+    except BenchError as error:
+        pytest.skip(str(error))
+
+
+def test_a_namespace_has_its_own_loopback_and_settings() -> None:
+    setting = "/proc/sys/net/ipv4/tcp_congestion_control"
+    with namespace_or_skip() as namespace:
+        show = ["sh", "-c", f"cat {setting}; cat /proc/net/dev"]
+        done = subprocess.run(namespace.command(show), capture_output=True, text=True, check=True)
+        inside, *devices = done.stdout.splitlines()
+        assert inside == "reno"
+        assert [line.split(":")[0].strip() for line in devices[2:]] == ["lo"]
+        holder = namespace.command([])[-2]
+        link = Path(f"/proc/{holder}/ns/net").readlink()
+        assert link != Path("/proc/self/ns/net").readlink()
+    assert not Path(f"/proc/{holder}").exists()
+
+
+def test_an_unknown_congestion_control_is_said() -> None:
+    namespace_or_skip().__exit__()
+    with pytest.raises(BenchError, match="no congestion control nonsense; it has"):
+        Namespace("nonsense")
+
+
+@pytest.mark.apps("lighttpd", "wrk")
+def test_linux_serves_and_an_error_counts_for_nothing() -> None:
+    namespace_or_skip().__exit__()
+    with ExitStack() as stack:
+        site = stack.enter_context(Site([64]))
+        side = stack.enter_context(LinuxSide(two_cores(), "reno"))
+        stack.enter_context(Lighttpd(site, side))
+
+        def run(load: Load) -> Measurement:
+            command = side.on(CLIENT, wrk_command(load, f"{side.address}:{PORT}", 1))
+            return run_wrk(command, side.environ, load, 1)
+
+        assert run(LOAD).requests_per_s > 0
+        with pytest.raises(BenchError, match="status_errors"):
+            run(replace(LOAD, path="missing.bin"))
+
+
+@pytest.mark.apps("lighttpd")
+def test_a_server_that_does_not_start_says_why() -> None:
+    namespace_or_skip().__exit__()
+    with ExitStack() as stack:
+        site = stack.enter_context(Site([64]))
+        side = stack.enter_context(LinuxSide(two_cores(), "reno"))
+        stack.enter_context(Lighttpd(site, side))
+        with pytest.raises(BenchError, match=r"did not start on linux: .*in use"):
+            Lighttpd(site, side)
+
+
+def test_help_has_an_example() -> None:
+    command = [sys.executable, "-P", "-m", "newtos_py.bench.http", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Example: python -m newtos_py.bench.http --quick" in done.stdout
+
+
+def test_results_are_json(tmp_path: Path) -> None:
+    path = http.write_json("http", {"a": [1]}, tmp_path / "sub" / "x.json")
+    assert json.loads(path.read_text()) == {"a": [1]}
