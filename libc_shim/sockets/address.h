@@ -10,7 +10,7 @@
 
 enum nt_address_use { // whose checks: they differ in the errno for a wrong family
     NT_ADDRESS_BIND = 1,
-    NT_ADDRESS_CONNECT = 2, // AF_UNSPEC is the caller's to look for first
+    NT_ADDRESS_CONNECT = 2, // AF_UNSPEC is the caller's to look for
     NT_ADDRESS_SENDTO = 3,
     NT_ADDRESS_CONNECT_DGRAM = 4,
 };

@@ -145,6 +145,8 @@ static int connect_stream(struct nt_sock_context *context, struct nt_sock *sock,
 {
     if (is_unspec(address))
         return disconnect(context, sock, wake);
+    if ((sock->flags & NT_SOCKF_DISCONNECTING) != 0)
+        return -EINVAL;
     switch ((enum nt_sock_phase)sock->phase) {
     case NT_SOCK_IDLE:
         return start_connect(context, sock, address, length, wake);
@@ -296,6 +298,12 @@ static int shutdown_stream(struct nt_sock_context *context, struct nt_sock *sock
     }
     if (view->state == NT_TCP_SYN_SENT)
         return disconnect(context, sock, wake);
+    // SS_CONNECTING ends here, one way or the other.
+    if (sock->phase == NT_SOCK_CONNECTING && view->state == NT_TCP_CLOSE)
+        sock->flags |= NT_SOCKF_DISCONNECTING;
+    else if (sock->phase == NT_SOCK_CONNECTING)
+        nt_store_relaxed(&sock->phase, (uint8_t)NT_SOCK_CONNECTED);
+    sock->flags &= ~(uint32_t)NT_SOCKF_UNREPORTED;
     nt_store_relaxed(&sock->shutdown, (uint8_t)(sock->shutdown | bits));
     if (view->state == NT_TCP_CLOSE)
         return -ENOTCONN;

@@ -28,6 +28,7 @@ enum nt_sock_flags {              // private
     NT_SOCKF_UNBOUND = 8,         // the slot is fresh and must be bound to bound_to first
     NT_SOCKF_NAMED = 16,          // accepted: bound_to and peer are its names
     NT_SOCKF_POSTED = 32,         // datagrams: a request waits for its reply
+    NT_SOCKF_DISCONNECTING = 64,  // shut down between a failed connect() and the next: no way back
     NT_SOCKF_PKTINFO = 128,       // IP_PKTINFO
     NT_SOCKF_PKTINFO6 = 256,      // IPV6_RECVPKTINFO
     NT_SOCKF_RECVTTL = 512,       // IP_RECVTTL

@@ -61,6 +61,15 @@ ssize_t nt_sock_recv(struct nt_sock *sock, const struct iovec *iov, int count, i
     return result;
 }
 
+// udpv6_sendmsg() takes AF_UNSPEC for no address at all.
+static bool is_unspec(const struct sockaddr *address, socklen_t length)
+{
+    sa_family_t family = AF_INET;
+    if (length >= sizeof family)
+        memcpy(&family, address, sizeof family);
+    return family == AF_UNSPEC;
+}
+
 static int destination(const struct nt_sock *sock, const struct sockaddr *address, socklen_t length,
                        struct nt_endpoint *to)
 {
@@ -76,7 +85,8 @@ ssize_t nt_sock_send(struct nt_sock *sock, const struct iovec *iov, int count, i
     if (!is_open(sock))
         return -EBADF;
     struct nt_endpoint to;
-    bool named = sock->type == SOCK_DGRAM && address != NULL;
+    bool named = sock->type == SOCK_DGRAM && address != NULL &&
+                 !(sock->family == AF_INET6 && is_unspec(address, length));
     if (named) {
         int result = destination(sock, address, length, &to);
         if (result < 0)

@@ -91,8 +91,8 @@ static const struct option table[] = {
     {IPPROTO_IP, IP_TTL, FIELD_8, AT(ttl), STREAM | DGRAM | BYTE_OK, 1, 255, 64},
     {IPPROTO_IP, IP_TOS, FIELD_8, AT(tos), STREAM | DGRAM | BYTE_OK, 0, 255, 0},
     {IPPROTO_IP, IP_PKTINFO, PRIVATE_BIT, NT_SOCKF_PKTINFO, STREAM | DGRAM | BYTE_OK, ANY, 0},
-    {IPPROTO_IP, IP_RECVTTL, PRIVATE_BIT, NT_SOCKF_RECVTTL, DGRAM | BYTE_OK, ANY, 0},
-    {IPPROTO_IP, IP_RECVTOS, PRIVATE_BIT, NT_SOCKF_RECVTOS, DGRAM | BYTE_OK, ANY, 0},
+    {IPPROTO_IP, IP_RECVTTL, PRIVATE_BIT, NT_SOCKF_RECVTTL, STREAM | DGRAM | BYTE_OK, ANY, 0},
+    {IPPROTO_IP, IP_RECVTOS, PRIVATE_BIT, NT_SOCKF_RECVTOS, STREAM | DGRAM | BYTE_OK, ANY, 0},
     {IPPROTO_IP, IP_MTU_DISCOVER, KEPT, KEPT_MTU_DISCOVER, STREAM | DGRAM | BYTE_OK, 0, 5, 1},
     {IPPROTO_IP, IP_RECVERR, KEPT, KEPT_RECVERR, STREAM | DGRAM | BYTE_OK, ANY, 0},
     {IPPROTO_IP, IP_FREEBIND, KEPT, KEPT_FREEBIND, STREAM | DGRAM | BYTE_OK, ANY, 0},
@@ -511,7 +511,9 @@ static int get_locked(struct nt_sock *sock, int level, int name, void *value, so
         return get_socket_level(sock, name, value, length);
     if (level == IPPROTO_TCP && sock->type == SOCK_STREAM)
         return get_tcp_level(sock, name, value, length);
-    return -ENOPROTOOPT;
+    // do_ip_getsockopt() has an errno of its own for a foreign level.
+    bool foreign = level != IPPROTO_IP && (level != IPPROTO_UDP || sock->type == SOCK_STREAM);
+    return foreign && sock->family == AF_INET ? -EOPNOTSUPP : -ENOPROTOOPT;
 }
 
 int nt_sock_getsockopt(struct nt_sock *sock, int level, int name, void *value, socklen_t *length)

@@ -84,8 +84,10 @@ void nt_sock_enter_slot(struct nt_sock *sock, struct nt_sock_area *area, uint32_
     fresh.tx_geometry = nt_geometry(0, NT_RING_FIRST_LOG2);
     fresh.control = NT_CONTROL_TAKEN;
     fresh.request = server->reply; // none is open
-    fresh.generation = nt_load_relaxed(&program->generation);
-    *program = fresh;
+    // Around the generation, which the server may be looking at.
+    enum { WORD = offsetof(struct nt_slot_program, generation), REST = WORD + sizeof(uint32_t) };
+    memcpy(program, &fresh, WORD);
+    memcpy((uint8_t *)program + REST, (uint8_t *)&fresh + REST, sizeof fresh - REST);
     nt_store_release(&program->generation, generation);
 
     sock->area = area;
@@ -132,7 +134,8 @@ int nt_sock_renew_slot(struct nt_sock_context *context, struct nt_sock *sock,
     nt_store_release(&sock->program->queue, old.queue);
     if (area != next || old_slot != sock->slot)
         nt_sock_leave_slot(sock, area, old_slot, NT_CONTROL_RESET, wake);
-    sock->flags &= ~(uint32_t)(NT_SOCKF_USED_UP | NT_SOCKF_UNREPORTED | NT_SOCKF_NAMED);
+    sock->flags &= ~(uint32_t)(NT_SOCKF_USED_UP | NT_SOCKF_UNREPORTED | NT_SOCKF_NAMED |
+                               NT_SOCKF_DISCONNECTING);
     if (sock->bound != 0)
         sock->flags |= NT_SOCKF_UNBOUND;
     nt_store_relaxed(&sock->shutdown, (uint8_t)0); // tcp_disconnect()

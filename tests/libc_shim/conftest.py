@@ -14,6 +14,7 @@ FREE, GRANTED, CONNECTING, CONNECTED, LISTENING, ACCEPTABLE, BROKEN = range(7)
 RX_FIN, TX_DONE, BOUND, PEER_SET = 1, 2, 4, 8
 SHUT_RD, SHUT_WR, CLOSE, RESET, TAKEN = 1, 2, 4, 8, 16
 RESERVE = 4 << 20
+WRAP = 1 << 32  # of cursors
 DGRAM_SLOTS, DGRAM_DATA = 64, 4096
 DOORBELL = 77
 QUEUE = 3
@@ -144,17 +145,31 @@ class Server:
     def deliver(self, slot: int, data: bytes) -> None:
         """Put bytes into the RX ring, doubling it where area.h allows and it is full."""
         block = self.ours(slot)
-        tail = block.rx_tail
-        for at in range(len(data)):
-            size = 1 << (block.rx_geometry & 0xFF)
-            base = block.rx_geometry >> 8
-            if tail + at - self.rx_head(slot) == size:
-                assert (tail + at - base) % size == 0, "no room"
-                block.rx_geometry = geometry(tail + at - size, (block.rx_geometry & 0xFF) + 1)
-                base, size = tail + at - size, size * 2
-            self.server_data[slot * RESERVE + (tail + at - base) % size] = data[at]
-        block.rx_tail = tail + len(data)
+        tail, left = block.rx_tail, data
+        while left:
+            log2, base = block.rx_geometry & 0xFF, block.rx_geometry >> 8
+            position = (tail - base) % (1 << log2)
+            if (tail - self.rx_head(slot)) % WRAP == 1 << log2:
+                assert position == 0, "no room"
+                block.rx_geometry = geometry((tail - (1 << log2)) % WRAP, log2 + 1)
+                continue
+            room = (1 << log2) - (tail - self.rx_head(slot)) % WRAP
+            piece = left[: min(room, (1 << log2) - position)]
+            at = slot * RESERVE + position
+            self.server_data[at : at + len(piece)] = piece
+            tail, left = (tail + len(piece)) % WRAP, left[len(piece) :]
+        block.rx_tail = tail
         self.tell(slot)
+
+    def rx_room(self, slot: int) -> int:
+        """How much deliver() has room for, with growth up to 256 kB."""
+        block = self.ours(slot)
+        log2, base = block.rx_geometry & 0xFF, block.rx_geometry >> 8
+        held = (block.rx_tail - self.rx_head(slot)) % WRAP
+        to_end = (1 << log2) - (block.rx_tail - base) % (1 << log2)
+        if log2 < 18 and held + to_end == 1 << log2:  # it will be full just at its end
+            return to_end + (1 << log2)
+        return (1 << log2) - held
 
     def rx_head(self, slot: int) -> int:
         mail = self.theirs(slot)
@@ -169,11 +184,14 @@ class Server:
         mail, block = self.theirs(slot), self.ours(slot)
         size, base = 1 << (mail.tx_geometry & 0xFF), mail.tx_geometry >> 8
         ring = self.program_data[slot * RESERVE : slot * RESERVE + size]
-        return bytes(ring[(i - base) % size] for i in range(block.tx_head, mail.tx_tail))
+        start, count = (block.tx_head - base) % size, (mail.tx_tail - block.tx_head) % WRAP
+        assert count <= size
+        return (bytes(ring[start:]) + bytes(ring[:start]))[:count]
 
     def acknowledge(self, slot: int, count: int | None = None) -> bytes:
         data = self.unacknowledged(slot)[:count]
-        self.ours(slot).tx_head += len(data)
+        block = self.ours(slot)
+        block.tx_head = (block.tx_head + len(data)) % WRAP
         self.tell(slot)
         return data
 
@@ -204,6 +222,9 @@ class Server:
             block.tx_head = mail.tx_tail
             self.tell(slot)
         return found
+
+    def rx_descriptors(self, slot: int) -> CData:
+        return self._descriptors(self.area.rx_data, slot)
 
     @staticmethod
     def _descriptors(data: CData, slot: int) -> CData:
@@ -290,11 +311,15 @@ class World:
         sock.listening(listener.ring, listener.claims, listener.entries)
         return sock, listener
 
+    def release(self) -> None:
+        """Give the areas' views back, so that their memory goes."""
+        for server in (self.tcp, self.udp):
+            server.program_data.release()
+            server.server_data.release()
+
 
 @pytest.fixture
 def world() -> Iterator[World]:
     made = World()
     yield made
-    for server in (made.tcp, made.udp):
-        server.program_data.release()
-        server.server_data.release()
+    made.release()
