@@ -41,7 +41,7 @@ void nt_face_icmp_emit(const struct nt_icmp *repr, uint8_t *p, uint64_t len)
     nt_icmp_emit(repr, p, len);
 }
 
-bool nt_face_udp_parse(struct nt_udp *repr, const uint8_t *p, uint64_t len)
+bool nt_face_udp_parse(struct nt_udp_header *repr, const uint8_t *p, uint64_t len)
 {
     return nt_udp_parse(repr, p, len);
 }
@@ -52,7 +52,7 @@ bool nt_face_udp_checksum_ok(const uint8_t *p, uint16_t length, const uint8_t sr
     return nt_udp_checksum_ok(p, length, src, dst);
 }
 
-void nt_face_udp_emit(const struct nt_udp *repr, uint8_t *p) { nt_udp_emit(repr, p); }
+void nt_face_udp_emit(const struct nt_udp_header *repr, uint8_t *p) { nt_udp_emit(repr, p); }
 
 void nt_face_udp_set_checksum(uint8_t *p, uint16_t checksum) { nt_udp_set_checksum(p, checksum); }
 

@@ -22,10 +22,10 @@ void nt_face_ipv4_emit(const struct nt_ipv4 *repr, uint8_t *p);
 bool nt_face_icmp_parse(struct nt_icmp *repr, const uint8_t *p, uint64_t len);
 bool nt_face_icmp_checksum_ok(const uint8_t *p, uint64_t len);
 void nt_face_icmp_emit(const struct nt_icmp *repr, uint8_t *p, uint64_t len);
-bool nt_face_udp_parse(struct nt_udp *repr, const uint8_t *p, uint64_t len);
+bool nt_face_udp_parse(struct nt_udp_header *repr, const uint8_t *p, uint64_t len);
 bool nt_face_udp_checksum_ok(const uint8_t *p, uint16_t length, const uint8_t src[16],
                              const uint8_t dst[16]);
-void nt_face_udp_emit(const struct nt_udp *repr, uint8_t *p);
+void nt_face_udp_emit(const struct nt_udp_header *repr, uint8_t *p);
 void nt_face_udp_set_checksum(uint8_t *p, uint16_t checksum);
 uint16_t nt_face_csum_finish(uint32_t sum);
 uint32_t nt_face_csum_add_at(uint32_t sum, uint32_t piece, uint64_t offset);

@@ -9,7 +9,7 @@ enum {
     NT_UDP_HEADER_BYTES = 8,
 };
 
-struct nt_udp {
+struct nt_udp_header {
     uint16_t src_port;
     uint16_t dst_port;
     uint16_t length;       // header and payload
@@ -36,7 +36,7 @@ static inline bool nt_udp_has_checksum(const uint8_t *p)
 }
 
 // `len` is the IP payload's length; bytes beyond the datagram's own length are ignored.
-static inline bool nt_udp_parse(struct nt_udp *repr, const uint8_t *p, uint64_t len)
+static inline bool nt_udp_parse(struct nt_udp_header *repr, const uint8_t *p, uint64_t len)
 {
     if (!nt_udp_check_len(len))
         return false;
@@ -57,7 +57,7 @@ static inline bool nt_udp_checksum_ok(const uint8_t *p, uint16_t length, const u
 }
 
 // Writes NT_UDP_HEADER_BYTES with the checksum field zero.
-static inline void nt_udp_emit(const struct nt_udp *repr, uint8_t *p)
+static inline void nt_udp_emit(const struct nt_udp_header *repr, uint8_t *p)
 {
     nt_put16(p + NT_UDP_SRC_PORT, repr->src_port);
     nt_put16(p + NT_UDP_DST_PORT, repr->dst_port);

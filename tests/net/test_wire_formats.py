@@ -174,7 +174,7 @@ def test_udp_both_ways(payload: bytes) -> None:
     src, dst = pack("10.0.0.1"), pack("10.0.0.2")
     length = 8 + len(payload)
     out = ffi.new("uint8_t[]", bytes(8) + payload)
-    lib.nt_face_udp_emit(ffi.new("struct nt_udp *", (4000, 53, length, 0)), out)
+    lib.nt_face_udp_emit(ffi.new("struct nt_udp_header *", (4000, 53, length, 0)), out)
     total = lib.nt_csum(out, length, lib.nt_csum_pseudo(src, dst, 17, length))
     lib.nt_face_udp_set_checksum(out, lib.nt_face_csum_finish(total))
     packet = bytes(ffi.buffer(out, length))
@@ -187,7 +187,7 @@ def test_udp_both_ways(payload: bytes) -> None:
 @pytest.mark.parametrize(("claimed", "length"), [(8, 7), (7, 20), (21, 20), (0, 20)])
 def test_udp_refuses(claimed: int, length: int) -> None:
     packet = struct.pack(">HHHH", 1, 2, claimed, 0) + bytes(20)
-    assert not lib.nt_face_udp_parse(ffi.new("struct nt_udp *"), packet, length)
+    assert not lib.nt_face_udp_parse(ffi.new("struct nt_udp_header *"), packet, length)
 
 
 @given(st.binary(max_size=80))
@@ -198,7 +198,7 @@ def test_any_bytes_are_answered(data: bytes) -> None:
     lib.nt_face_arp_parse(ffi.new("struct nt_arp *"), memory, len(data))
     lib.nt_face_ipv4_parse(ffi.new("struct nt_ipv4 *"), memory, len(data))
     lib.nt_face_icmp_parse(ffi.new("struct nt_icmp *"), memory, len(data))
-    lib.nt_face_udp_parse(ffi.new("struct nt_udp *"), memory, len(data))
+    lib.nt_face_udp_parse(ffi.new("struct nt_udp_header *"), memory, len(data))
 
 
 addresses = st.ip_addresses().map(str)
