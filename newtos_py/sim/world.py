@@ -8,7 +8,7 @@ process that was killed there would have left behind.
 
 import mmap
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from newtos_py.kernel._kernel import ffi, lib
@@ -83,21 +83,25 @@ class World:
         self._buffer = ffi.from_buffer(self._mapping)
         self.address = int(ffi.cast("uintptr_t", self._buffer))
         self._used = 0
+        self._kept: list[tuple[int, int]] = []
 
-    def region(self, size: int) -> Memory:
-        """A zeroed, page-aligned region."""
+    def region(self, size: int, keep: Sequence[tuple[int, int]] | None = None) -> Memory:
+        """A zeroed, page-aligned region; snapshots hold the ranges `keep` of it, or all."""
         start = self._used
         self._used += -(-size // PAGE) * PAGE
         assert self._used <= len(self._mapping), "make the world larger"
+        kept = [(0, size)] if keep is None else keep
+        self._kept += [(start + offset, length) for offset, length in kept]
         return Memory(self.address + start, size)
 
-    def snapshot(self) -> bytes:
+    def snapshot(self) -> list[bytes]:
         """All that a killed process would leave, at this instant."""
-        return bytes(ffi.buffer(self._buffer, self._used))
+        return [bytes(ffi.buffer(self._buffer + at, length)) for at, length in self._kept]
 
-    def restore(self, snapshot: bytes) -> None:
-        """Put a snapshot back; regions made since then keep their place."""
-        ffi.memmove(self._buffer, snapshot, len(snapshot))
+    def restore(self, snapshot: list[bytes]) -> None:
+        """Put a snapshot back; regions made since then keep what they hold."""
+        for (at, _), data in zip(self._kept, snapshot, strict=False):
+            ffi.memmove(self._buffer + at, data, len(data))
 
     def read(self, memory: Memory, offset: int, size: int) -> bytes:
         """Bytes of a region."""
@@ -287,7 +291,7 @@ class EngineRunner:
 
         The step really runs on to its end, but what it writes after the crash point is undone.
         """
-        found: list[bytes] = []
+        found: list[list[bytes]] = []
 
         @ffi.callback("void(void *)")  # type: ignore[untyped-decorator]
         def crash(_arg: object) -> None:

@@ -125,8 +125,8 @@ void nt_udp_area_tell(struct nt_udp *udp, struct nt_udp_area_private *area, uint
 
 // -- Coming and going ------------------------------------------------------------------------
 
-int nt_udp_map_area(struct nt_engine *engine, uint32_t number, uint32_t slots, void *program,
-                    void *server, void *hint)
+int nt_udp_map_area(struct nt_engine *engine, uint32_t number, uint32_t slots, uint32_t pid,
+                    void *program, void *server, void *hint)
 {
     struct nt_udp *udp = engine->context;
     struct nt_area view;
@@ -141,6 +141,7 @@ int nt_udp_map_area(struct nt_engine *engine, uint32_t number, uint32_t slots, v
     memset(area->bell, 0xff, sizeof area->bell);
     memset(area->socket, 0xff, sizeof area->socket);
     area->view = view;
+    area->pid = pid;
     area->view.number = (uint16_t)number;
     area->attached = true;
     for (uint32_t slot = slots; slot-- > 0;)

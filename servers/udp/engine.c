@@ -192,6 +192,7 @@ static void begin_area(struct nt_udp *udp, uint32_t number)
     if (udp->fresh) {
         NT_UDP_TOUCH(udp, record);
         record->state = NT_UDP_AREA_LIVE;
+        record->pid = area->pid;
         record->grant_tail = header->grant_tail;
         nt_store_release(&header->cold_starts, header->cold_starts + 1);
     }
@@ -270,6 +271,7 @@ bool nt_udp_row(const void *arena, uint64_t bytes, uint32_t index, struct nt_udp
         .state = (socket.flags & NT_UDP_CONNECTED) ? 2 : 1,
         .local_port = socket.local_port,
         .remote_port = socket.peer_port,
+        .pid = state->area[socket.area % NT_AREAS_MAX].pid,
         .area = socket.area,
         .slot = socket.slot,
         .rx_datagrams = socket.rx_tail,

@@ -79,9 +79,9 @@ struct nt_engine *nt_udp_new(const struct nt_udp_config *config, char *why, uint
 // the arena makes no sense.
 int nt_udp_start(struct nt_engine *engine, char *why, uint64_t why_bytes);
 void nt_udp_free(struct nt_engine *engine);
-// Maps all three parts of an area. 0 or -1.
-int nt_udp_map_area(struct nt_engine *engine, uint32_t number, uint32_t slots, void *program,
-                    void *server, void *hint);
+// All three parts of an area are mapped, for the program `pid`. 0 or -1.
+int nt_udp_map_area(struct nt_engine *engine, uint32_t number, uint32_t slots, uint32_t pid,
+                    void *program, void *server, void *hint);
 void nt_udp_unmap_area(struct nt_engine *engine, uint32_t number);
 // Bell index of an area's event queue; NT_BELL_NONE: none.
 int nt_udp_set_queue(struct nt_engine *engine, uint32_t area, uint32_t queue, uint32_t bell);
@@ -97,6 +97,7 @@ struct nt_udp_row { // one socket, as ss shows it
     uint16_t remote_port;
     uint8_t local_addr[16];
     uint8_t remote_addr[16];
+    uint32_t pid;
     uint32_t area;
     uint32_t slot;
     uint32_t rx_datagrams; // delivered so far

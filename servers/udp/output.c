@@ -88,12 +88,14 @@ void nt_udp_fence(struct nt_udp *udp)
     push_fence(udp);
 }
 
-// tx_head moves to `head`: tells the program if it may have waited for the room.
+// tx_head moves to `head`: tells the program if it may have waited for the room. What it has seen
+// so far is what was published.
 static void free_datagrams(struct nt_udp *udp, struct nt_udp_socket *socket, uint32_t head)
 {
     const struct nt_area *area = &nt_udp_area_of(udp, socket)->view;
     uint32_t tail = nt_load_relaxed(&area->slot_program[socket->slot].tx_tail);
-    uint32_t before = tail - socket->tx_head, after = tail - head;
+    uint32_t shown = area->slot_server[socket->slot].tx_head;
+    uint32_t before = tail - shown, after = tail - head;
     bool half = before > NT_DGRAM_SLOTS / 2 && after <= NT_DGRAM_SLOTS / 2;
     if (before > TOLD_ABOVE && (after == 0 || half))
         nt_udp_socket_event(udp, socket);

@@ -44,7 +44,7 @@ static int bind_socket(struct nt_udp *udp, struct nt_request *request)
     return error == EAGAIN ? EADDRINUSE : error;
 }
 
-static int new_area(struct nt_udp *udp, uint32_t number)
+static int new_area(struct nt_udp *udp, uint32_t number, uint32_t pid)
 {
     if (!area_exists(udp, number))
         return ENOENT;
@@ -52,6 +52,7 @@ static int new_area(struct nt_udp *udp, uint32_t number)
     if (record->state == NT_UDP_AREA_NONE) {
         NT_UDP_TOUCH(udp, record);
         record->state = NT_UDP_AREA_LIVE;
+        record->pid = pid;
         record->grant_tail = nt_load_relaxed(&udp->area[number]->view.server->grant_tail);
     }
     nt_udp_area_grant(udp, number);
@@ -95,7 +96,7 @@ static void handle(struct nt_udp *udp, struct nt_request *request)
         answer(udp, request, bind_socket(udp, request));
         break;
     case NT_REQ_AREA_NEW:
-        answer(udp, request, new_area(udp, request->area));
+        answer(udp, request, new_area(udp, request->area, request->arg));
         break;
     case NT_REQ_AREA_DEAD:
         if (!dead_area(udp, request))

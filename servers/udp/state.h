@@ -105,6 +105,7 @@ struct nt_udp_area {
     uint32_t state; // enum nt_udp_area_state
     uint32_t grant_tail;
     uint32_t dead_request; // number of the NT_REQ_AREA_DEAD to be answered
+    uint32_t pid;          // of its program, for observers
 };
 
 struct nt_udp_globals {
@@ -128,6 +129,7 @@ struct nt_udp_state {
 
 struct nt_udp_area_private {
     struct nt_area view;
+    uint32_t pid;
     bool attached;
     bool grants_dirty;      // grant_tail is to be published
     bool grants_were_empty; // ... and the program may be waiting for it

@@ -78,7 +78,7 @@ static uint32_t sweep_area(struct nt_udp *udp, uint32_t number, uint32_t budget)
 {
     struct nt_udp_area_private *area = udp->area[number];
     uint32_t looked = 0;
-    for (; looked < budget && !udp->ip_full; looked++) {
+    while (looked < budget && !udp->ip_full) {
         int32_t slot = nt_udp_area_next(area);
         if (slot < 0)
             break;
@@ -86,6 +86,7 @@ static uint32_t sweep_area(struct nt_udp *udp, uint32_t number, uint32_t budget)
         make_journal_room(udp);
         if (socket != NULL)
             nt_udp_look(udp, socket);
+        looked += !udp->ip_full; // a look in vain is no work: there is a deadline for the next one
     }
     make_journal_room(udp);
     nt_udp_area_grant(udp, number);
