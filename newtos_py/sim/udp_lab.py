@@ -41,7 +41,7 @@ from newtos_py.sim.world import (
 PACKET, SEGMENT, ICMP_ERROR, FENCE, REQUEST, REPLY = 2, 3, 4, 5, 6, 7
 CSUM_PARTIAL, CSUM_VALID, LOOPBACK = 1, 2, 4
 OUR, PEER, BROADCAST = "10.0.0.2", "10.0.0.3", "10.0.0.255"
-ANY = "0.0.0.0"  # noqa: S104: the address that means any
+ANY = "0.0.0.0"
 SLOTS = 6
 # What snapshots keep of each slot's data: tests send no more than that.
 KEPT_DATA = 65536
@@ -110,8 +110,8 @@ class Socket:
         """Ask the syscall server, which asks UDP."""
         self.own.options |= options
         return self.lab.request(
-            BIND, self.program.number, self.slot, self.generation, int(self.own.options),
-            addr, port,
+            BIND, self.program.number, slot=self.slot, generation=self.generation,
+            options=int(self.own.options), to=(addr, port),
         )  # fmt: skip
 
     def bound(self, addr: str = ANY, port: int = 0, options: int = 0) -> "Socket":
@@ -198,13 +198,13 @@ class Program:
         self.program = world.region(kernel.nt_area_program_bytes(SLOTS), heads + data)
         self.server = world.region(kernel.nt_area_server_bytes(SLOTS), rx_heads + rx_data)
         self.hint = world.region(kernel.nt_area_hint_bytes())
-        parts = [
+        program, server, hint = (
             kernel_ffi.cast("void *", part.address)
             for part in (self.program, self.server, self.hint)
-        ]
-        kernel.nt_area_format(*parts, SLOTS, UDP)
+        )
+        kernel.nt_area_format(program, server, hint, SLOTS, UDP)
         self.view = kernel_ffi.new("struct nt_area *")
-        assert kernel.nt_area_open(self.view, *parts, SLOTS) == 0
+        assert kernel.nt_area_open(self.view, program, server, hint, SLOTS) == 0
         self.mapping = AreaMapping(
             number, UDP, SLOTS, 1000 + number, self.program, self.server, self.hint
         )
@@ -274,33 +274,34 @@ class UdpLab:
             for ret in returns.pop_returns():
                 assert owner.give_back(ret), "a stale return"
 
-    def request(  # noqa: D417
+    def request(
         self,
         kind: int,
         area: int,
+        *,
         slot: int = 0,
         generation: int = 0,
         options: int = 0,
-        addr: str = ANY,
-        port: int = 0,
-        *,
+        to: Endpoint = (ANY, 0),
         arg: int = 0,
         number: int | None = None,
     ) -> Reply:
         """What the syscall server asks; the reply."""
-        replies = self.post(kind, area, slot, generation, options, addr, port, arg, number)
-        assert len(replies) == 1
-        return replies[0]
+        (reply,) = self.post(
+            kind, area, slot=slot, generation=generation, options=options, to=to, arg=arg,
+            number=number,
+        )  # fmt: skip
+        return reply
 
     def post(
         self,
         kind: int,
         area: int,
+        *,
         slot: int = 0,
         generation: int = 0,
         options: int = 0,
-        addr: str = ANY,
-        port: int = 0,
+        to: Endpoint = (ANY, 0),
         arg: int = 0,
         number: int | None = None,
     ) -> list[Reply]:
@@ -309,7 +310,7 @@ class UdpLab:
             self.requests += 1
             number = self.requests
         data = _REQUEST.pack(
-            number, kind, area, slot, generation, arg, options, 0, 0, pack(addr), port, 0, 0
+            number, kind, area, slot, generation, arg, options, 0, 0, pack(to[0]), to[1], 0, 0
         )
         assert self.syscall_in.push(Desc(REQUEST, data))
         return self.replies()

@@ -3,9 +3,9 @@
 import errno
 
 import pytest
+from newtos_py.servers.udp.face import sockets
 
 from newtos_py.kernel.sockets import SocketState
-from newtos_py.servers.udp.face import sockets
 from newtos_py.sim import packets
 from newtos_py.sim.packets import Ipv4
 from newtos_py.sim.udp_lab import (
@@ -113,16 +113,18 @@ def test_bind_refuses(lab: UdpLab, program: Program) -> None:
     assert sock.bind("10.0.0.77", 5).error == errno.EADDRNOTAVAIL
     assert sock.bind(OUR, 5).error == 0
     assert sock.bind(OUR, 6).error == errno.EINVAL
-    assert lab.request(BIND, 0, sock.slot, sock.generation + 1).error == errno.EBADF
-    assert lab.request(BIND, 0, SLOTS + 5).error == errno.EBADF
+    assert lab.request(BIND, 0, slot=sock.slot, generation=sock.generation + 1).error == errno.EBADF
+    assert lab.request(BIND, 0, slot=SLOTS + 5).error == errno.EBADF
     assert lab.request(BIND, 77).error == errno.EBADF
-    assert lab.request(LISTEN, 0, sock.slot, sock.generation).error == errno.EOPNOTSUPP
+    assert (
+        lab.request(LISTEN, 0, slot=sock.slot, generation=sock.generation).error == errno.EOPNOTSUPP
+    )
 
 
 def test_a_repeated_request_is_not_done_twice(lab: UdpLab, program: Program) -> None:
     sock = program.socket()
-    first = lab.request(BIND, 0, sock.slot, sock.generation, number=900)
-    again = lab.request(BIND, 0, sock.slot, sock.generation, number=900)
+    first = lab.request(BIND, 0, slot=sock.slot, generation=sock.generation, number=900)
+    again = lab.request(BIND, 0, slot=sock.slot, generation=sock.generation, number=900)
     assert first == again
     assert first.error == 0
     assert lab.counter("binds") == 1
@@ -399,12 +401,12 @@ def test_who_gets_a_datagram(lab: UdpLab, program: Program) -> None:
 
 def test_reuseport_spreads_flows_and_keeps_each(lab: UdpLab, program: Program) -> None:
     group = [program.socket().bound(ANY, 53, REUSEPORT) for _ in range(4)]
-    got = [[], [], [], []]  # type: list[list[int]]
+    got: list[list[int]] = [[], [], [], []]
     for port in (*range(1, 33), *range(1, 33)):
         lab.deliver(b"x", (OUR, 53), (PEER, port), flow_hash=port * 0x12345671 % 2**32)
         for ports, sock in zip(got, group, strict=True):
             ports += [one.peer[1] for one in sock.receive()]
-    assert sorted(sum(got, [])) == sorted([*range(1, 33)] * 2)
+    assert sorted(port for ports in got for port in ports) == sorted([*range(1, 33)] * 2)
     assert all(len(ports) == 2 * len(set(ports)) for ports in got)
     assert min(len(ports) for ports in got) >= 4
 
