@@ -17,7 +17,9 @@ static inline bool nothing_there(const struct nt_sock *sock)
     uint8_t phase = nt_load_relaxed(&sock->phase);
     if (sock->type == SOCK_DGRAM)
         return phase == NT_SOCK_IDLE || phase == NT_SOCK_CONNECTED;
-    return phase == NT_SOCK_CONNECTED && nt_load_relaxed(&server->state) == NT_SLOT_CONNECTED &&
+    uint8_t state = nt_load_relaxed(&server->state); // ACCEPTABLE until the server sees us act
+    return phase == NT_SOCK_CONNECTED &&
+           (state == NT_SLOT_CONNECTED || state == NT_SLOT_ACCEPTABLE) &&
            (nt_load_relaxed(&server->flags) & NT_SLOT_RX_FIN) == 0 && !nt_sock_is_lost(sock);
 }
 
