@@ -4,25 +4,22 @@ rs is a process of its own (rs/boot.py). Attached to this one, it lives as long 
 Ctrl-C and SIGTERM end both in good order, and if this process is killed, rs stops the hosts.
 """
 
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 
 import click
 from rich.console import Console
 from rich.live import Live
 
 from newtos_py.cli import table
+from newtos_py.cli.interrupts import INTERRUPTED, interruptible
 from newtos_py.cli.runtime_dir import open_own
 from newtos_py.errors import NewtosError
 from newtos_py.rs import front
 from newtos_py.rs.boot import BootedRs, start_rs
 
-_INTERRUPTED = 130
 _US_PER_MS = 1000
 
 
@@ -51,7 +48,7 @@ def command(file: Path, *, detach: bool, as_json: bool) -> None:
     --detach the hosts run until Ctrl-C.
     """
     runtime = open_own()
-    with _interruptible():
+    with interruptible():
         rs = start_rs(file, runtime, attached=not detach)
         try:
             rows = _follow(rs, live=not as_json and sys.stdout.isatty())
@@ -61,23 +58,7 @@ def command(file: Path, *, detach: bool, as_json: bool) -> None:
                 _stay(rs)
         except KeyboardInterrupt:
             _stop(rs)
-            raise click.exceptions.Exit(_INTERRUPTED) from None
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Turn the signals that end a program into KeyboardInterrupt."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    ending = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, interrupt) for number in ending]
-    try:
-        yield
-    finally:
-        for number, handler in zip(ending, before, strict=True):
-            signal.signal(number, handler)
+            raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 def _follow(rs: BootedRs, *, live: bool) -> list[BootRow]:
