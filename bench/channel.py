@@ -1,13 +1,15 @@
-"""What a descriptor costs to pass on: nanoseconds, on one core and between two.
+"""What the smallest steps cost: passing a descriptor on, and a recv that finds nothing.
 
     python -m newtos_py.bench.channel [--json FILE]
+
+Descriptors: nanoseconds, on one core and between two; this file measures them. The empty recv:
+cycles, on newtos and on Linux; receive.py measures it, and says how.
 
 The budget (architecture.md §14) is 10 ns a descriptor, pushed and popped in batches of 32 on one
 core. Between two cores the cost is moving the cache lines of a slot; it is what a descriptor costs
 while both ends work at once. Each figure is the median of several runs.
 """
 
-import json
 import os
 import statistics
 import tempfile
@@ -15,11 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
+from newtos_py.bench import receive
 from newtos_py.bench._channel import ffi, lib
+from newtos_py.bench.report import BenchError, this_machine, write_json
 from rich.console import Console
 from rich.table import Table
 
-from newtos_py.errors import NewtosError
 from newtos_py.kernel import region
 from newtos_py.kernel._kernel import ffi as kernel_ffi
 from newtos_py.kernel._kernel import lib as kernel
@@ -29,10 +32,6 @@ CAPACITY = 1024  # as between servers
 DESCRIPTOR_BYTES: int = kernel_ffi.sizeof("struct nt_desc")
 RUNS = 7
 COUNT = 1_000_000
-
-
-class BenchError(NewtosError):
-    """A measurement that can't be trusted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +119,27 @@ def measure(runs: int = RUNS, count: int = COUNT) -> list[Result]:
 @click.command(epilog="Example: python -m newtos_py.bench.channel --json channel.json")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="write results there")
 def main(json_file: Path | None) -> None:
-    """Nanoseconds a descriptor through a channel, push and pop."""
-    results = measure()
-    table = Table("where", "batch", "ns a descriptor", "best", "worst")
+    """Nanoseconds a descriptor through a channel; cycles of a recv that finds nothing."""
+    results, receives = measure(), receive.measure()
+    console = Console()
+    console.print(table_of(results))
+    console.print(receive.table_of(receives))
+    if json_file is not None:
+        content = {
+            "machine": asdict(this_machine()),
+            "descriptors": [asdict(result) for result in results],
+            "empty_receives": [asdict(result) for result in receives],
+        }
+        write_json("channel", content, json_file)
+
+
+def table_of(results: list[Result]) -> Table:
+    """Show results."""
+    table = Table("descriptors", "batch", "ns a descriptor", "best", "worst")
     for result in results:
         times = (result.median_ns, result.best_ns, result.worst_ns)
         table.add_row(result.where, str(result.batch), *(f"{ns:.1f}" for ns in times))
-    Console().print(table)
-    if json_file is not None:
-        json_file.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
+    return table
 
 
 if __name__ == "__main__":

@@ -1,28 +1,22 @@
 """What a nonblocking recv costs that finds nothing: an event loop's most frequent call.
 
-    python -m newtos_py.bench.receive [--json FILE]
-
-The budget (architecture.md §14) is 40 cycles; NewtOS took 137 (its §5.6). Linux's own is measured
-beside it, on an idle loopback connection. Cycles are the processor's counter's, which on most
-machines runs at a constant rate near the nominal clock. The calls run in a loop, so what is told
-is throughput: the loads of one call overlap with the next one's.
+channel.py shows it beside the other small steps. The budget (architecture.md §14) is 40 cycles;
+NewtOS took 137 (its §5.6). Linux's own is measured beside it, on an idle loopback connection.
+Cycles are the processor's counter's, which on most machines runs at a constant rate near the
+nominal clock. The calls run in a loop, so what is told is throughput: the loads of one call overlap
+with the next one's.
 """
 
-import json
 import mmap
 import socket
 import statistics
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
-import click
 from newtos_py.bench._receive import lib as bench
+from newtos_py.bench.report import BenchError
 from newtos_py.libc_shim.sockets._sockets import ffi, lib
 from newtos_py.libc_shim.sockets.program import Area, Program, Socket
-from rich.console import Console
 from rich.table import Table
-
-from newtos_py.errors import NewtosError
 
 RUNS = 7
 CALLS = 200_000
@@ -30,10 +24,6 @@ CALIBRATION_MS = 20
 SLOTS = 4
 GRANTED, CONNECTED = 1, 3  # enum nt_slot_state
 FIRST_RING_LOG2 = 14
-
-
-class BenchError(NewtosError):
-    """A measurement that can't be trusted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +98,10 @@ def measure(runs: int = RUNS, calls: int = CALLS) -> list[Result]:
     ]
 
 
-@click.command(epilog="Example: python -m newtos_py.bench.receive --json receive.json")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="write results there")
-def main(json_file: Path | None) -> None:
-    """Cycles of a nonblocking recv that finds nothing, on newtos and on Linux."""
-    results = measure()
-    table = Table("where", "cycles a call", "best", "worst", "ns a call")
+def table_of(results: list[Result]) -> Table:
+    """Show results."""
+    table = Table("empty recv on", "cycles a call", "best", "worst", "ns a call")
     for result in results:
         cycles = (result.median_cycles, result.best_cycles, result.worst_cycles)
         table.add_row(result.where, *(f"{n:.1f}" for n in cycles), f"{result.median_ns:.1f}")
-    Console().print(table)
-    if json_file is not None:
-        json_file.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    return table

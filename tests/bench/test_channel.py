@@ -30,8 +30,14 @@ def test_a_descriptor_that_changed_is_found() -> None:
 def test_results_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = channel.Result("one core", 32, 2.0, 1.0, 3.0)
     monkeypatch.setattr(channel, "measure", lambda: [result])
+    empty = channel.receive.Result("newtos", 6.0, 5.0, 7.0, 2.5)
+    monkeypatch.setattr(channel.receive, "measure", lambda: [empty])
     file = tmp_path / "channel.json"
     shown = CliRunner().invoke(channel.main, ["--json", str(file)])
     assert shown.exit_code == 0
     assert "one core" in shown.output
-    assert json.loads(file.read_text())[0]["median_ns"] == 2.0
+    assert "empty recv on" in shown.output
+    told = json.loads(file.read_text())
+    assert told["descriptors"][0]["median_ns"] == 2.0
+    assert told["empty_receives"][0]["median_cycles"] == 6.0
+    assert told["machine"]["cores"] >= 1

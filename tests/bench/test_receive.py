@@ -1,10 +1,6 @@
 """The receive bench measures calls that find nothing, on both sides; times are not judged."""
 
-import json
-from pathlib import Path
-
 import pytest
-from click.testing import CliRunner
 from newtos_py.bench import receive
 
 
@@ -24,13 +20,3 @@ def test_a_receive_that_finds_something_is_no_measurement(
     monkeypatch.setattr(receive, "ours", lambda _calls: 0)
     with pytest.raises(receive.BenchError):
         receive.measure(runs=1, calls=10)
-
-
-def test_results_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    result = receive.Result("newtos", 6.0, 5.0, 7.0, 2.0)
-    monkeypatch.setattr(receive, "measure", lambda: [result])
-    file = tmp_path / "receive.json"
-    shown = CliRunner().invoke(receive.main, ["--json", str(file)])
-    assert shown.exit_code == 0
-    assert "newtos" in shown.output
-    assert json.loads(file.read_text())[0]["median_cycles"] == 6.0
