@@ -49,7 +49,12 @@ class Edge:
     def __init__(self, folder: Path) -> None:
         self.namespace = f"ntping{os.getpid()}"
         self.runtime = folder / "run"
-        self.env = dict(os.environ, PYTHONPATH=str(FAKES_DIR), NEWTOS_RUNTIME_DIR=str(self.runtime))
+        self.env = dict(
+            os.environ,
+            PYTHONPATH=str(FAKES_DIR),
+            NEWTOS_RUNTIME_DIR=str(self.runtime),
+            NEWTOS_FAKES=str(folder),
+        )
         boot_file = folder / "edge.toml"
         boot_file.write_text(TOPOLOGY)
         subprocess.run(["ip", "netns", "add", self.namespace], check=True)
