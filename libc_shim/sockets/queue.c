@@ -77,11 +77,21 @@ static uint32_t hand_over(struct nt_sock_context *context, struct nt_queue *queu
     return found;
 }
 
+// What was left over may have been told again since: taken now, it comes once.
+static void merge_left(struct nt_sock_context *context, struct nt_queue *queue)
+{
+    if (queue->left_bits == 0)
+        return;
+    struct nt_area_ready *ready = &context->area[queue->left_area].view.ready[queue->number];
+    queue->left_bits |= __atomic_exchange_n(&ready->bitmap[queue->left_word], 0, __ATOMIC_ACQ_REL);
+}
+
 uint32_t nt_queue_collect(struct nt_sock_context *context, struct nt_queue *queue,
                           struct nt_sock **out, uint32_t max)
 {
     uint32_t found = 0;
     nt_spin_lock(&queue->lock, context->yield);
+    merge_left(context, queue);
     while (found < max && (queue->left_bits != 0 || next_word(context, queue)))
         found += hand_over(context, queue, out + found, max - found);
     nt_spin_unlock(&queue->lock);

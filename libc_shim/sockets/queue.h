@@ -40,10 +40,11 @@ struct nt_queue {
 // Forgets what is in the bitmaps of that number (an earlier owner's).
 void nt_queue_init(struct nt_sock_context *context, struct nt_queue *queue, uint32_t number);
 
-// Takes up to `max` sockets out of the ready bitmaps; 0 when all were empty. The sweep goes round
-// areas and words, so that busy ones don't starve others. A socket object may be closed by another
-// thread at any time, so its memory must stay what it is (a struct nt_sock) for the life of the
-// context; one that was reused meanwhile is just looked at in vain.
+// Takes up to `max` sockets out of the ready bitmaps; 0 when all were empty. One comes twice only
+// if it has news while the call lasts. The sweep goes round areas and words, so that busy ones
+// don't starve others. A socket object may be closed by another thread at any time, so its memory
+// must stay what it is (a struct nt_sock) for the life of the context; one that was reused
+// meanwhile is just looked at in vain.
 uint32_t nt_queue_collect(struct nt_sock_context *context, struct nt_queue *queue,
                           struct nt_sock **out, uint32_t max);
 
