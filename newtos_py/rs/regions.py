@@ -15,6 +15,7 @@ from newtos_py.kernel.messages import RegionPart
 from newtos_py.kernel.region import (
     Part,
     all_of,
+    capture_driver,
     channel_consumer,
     channel_producer,
     create_region,
@@ -48,7 +49,7 @@ class HostRegion:
 
     def capturing(self) -> RegionPart:
         """For the driver of a capture ring: all but the observers' page."""
-        return self._part((Part(lib.NT_PAGE, self.plan.bytes - lib.NT_PAGE),))
+        return self._part(capture_driver(self.plan.bytes))
 
     def consuming(self) -> RegionPart:
         """For a channel's consumer."""

@@ -25,6 +25,7 @@ HINT_BYTES = lib.nt_area_hint_bytes()
 RING_BYTES = lib.nt_listener_ring_bytes(4096)
 CLAIMS_BYTES = lib.nt_listener_claims_bytes()
 ARENA_BYTES = 16 * PAGE
+CAPTURE_BYTES = lib.nt_capture_bytes(lib.NT_CAPTURE_RING_BYTES)
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,10 @@ USERS = [
     reader("IP pool: TCP, UDP, drivers", POOL_BYTES),
     owner("arena: its server", ARENA_BYTES),
     reader("arena: observers", ARENA_BYTES, read_only_descriptor=True),
+    User("capture ring: its driver", CAPTURE_BYTES, region.capture_driver(CAPTURE_BYTES),
+         may=(PAGE, 2 * PAGE, CAPTURE_BYTES - 1), may_not=(0, PAGE - 1)),
+    User("capture ring: observers", CAPTURE_BYTES, region.capture_observer(),
+         may=(0, PAGE - 1), may_not=(PAGE, 2 * PAGE, CAPTURE_BYTES - 1)),
     owner("area, program side: program", PROGRAM_BYTES),
     reader("area, program side: server, drivers, IP", PROGRAM_BYTES),
     owner("area, server side: server", SERVER_BYTES),
