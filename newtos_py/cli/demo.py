@@ -79,21 +79,21 @@ def command() -> None:
 
 def tell(screen: Screen) -> None:
     """Tell the whole story."""
-    events: list[front.ServerReady] = []
-
-    def follow(event: front.Planned | front.ServerReady) -> None:
-        if isinstance(event, front.ServerReady):
-            events.append(event)
-
     screen.step("Boot two hosts, joined by a wire: each server is a process of its own")
     start = time.monotonic()
-    with ScratchHosts(_TOPOLOGY, follow) as hosts:
-        screen.table(("server", "pid", "core", "ready after"), (_boot_row(each) for each in events))
+    with ExitStack() as stack:
+        with screen.growing_table(("server", "pid", "core", "ready after")) as add:
+
+            def follow(event: front.Planned | front.ServerReady) -> None:
+                if isinstance(event, front.ServerReady):
+                    add(_boot_row(event))
+
+            hosts = stack.enter_context(ScratchHosts(_TOPOLOGY, follow))
         screen.say(f"all ready after {(time.monotonic() - start) * 1000:.0f} ms")
         story = Story(screen, hosts)
         traces = Traces.of(hosts)
-        with ExitStack() as stack:
-            story.start_programs(stack)
+        with ExitStack() as running:
+            story.start_programs(running)
             story.ask()
             story.download_under_fire()
         story.show_shares()

@@ -1,10 +1,11 @@
 """How the demo looks: on a terminal with colours and bars, elsewhere as plain text."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.live import Live
 from rich.padding import Padding
 from rich.progress import (
     BarColumn,
@@ -53,32 +54,49 @@ class Screen:
 
     def say(self, text: str) -> None:
         """Explain."""
-        self._console.print(Padding(Text(text, style="dim"), (0, 0, 0, _INDENT)))
+        self._line(text, "dim")
 
     def command(self, text: str) -> None:
         """Show what is run."""
-        self._console.print(Padding(Text(f"$ {text}", style="cyan"), (0, 0, 0, _INDENT)))
+        self._line(f"$ {text}", "cyan")
 
     def answer(self, text: str) -> None:
         """Show what it printed."""
         for line in text.splitlines():
-            self._console.print(Padding(Text(line), (0, 0, 0, _INDENT)))
+            self._line(line, "")
 
     def check(self, *, passed: bool, good: str, bad: str) -> None:
         """Say whether something went well."""
         if not passed:
             self.problems.append(bad)
         mark, text, style = (self._good, good, "green") if passed else (self._bad, bad, "bold red")
-        self._console.print(Padding(Text(f"{mark} {text}", style=style), (0, 0, 0, _INDENT)))
+        self._line(f"{mark} {text}", style)
 
     def table(self, headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
         """Show a table; all columns but the first are numbers or short."""
+        with self.growing_table(headings) as add:
+            for row in rows:
+                add(row)
+
+    @contextmanager
+    def growing_table(self, headings: Iterable[str]) -> Iterator[Callable[[Iterable[str]], None]]:
+        """Show a table that grows by what is handed to the answer; elsewhere, its last state."""
         table = Table(box=None, pad_edge=False, header_style="dim")
         for number, heading in enumerate(headings):
             table.add_column(heading, justify="left" if number == 0 else "right", no_wrap=True)
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
-        self._console.print(Padding(table, (0, 0, 0, _INDENT)))
+        shown = Padding(table, (0, 0, 0, _INDENT), expand=False)
+        if not self._console.is_terminal:
+            yield lambda row: table.add_row(*(Text(cell) for cell in row))
+            self._console.print(shown)
+            return
+        # Without a thread that refreshes: it changes only when a row is added.
+        with Live(shown, console=self._console, auto_refresh=False) as live:
+
+            def add(row: Iterable[str]) -> None:
+                table.add_row(*(Text(cell) for cell in row))
+                live.refresh()
+
+            yield add
 
     @contextmanager
     def bar(self, text: str, total_bytes: int) -> Iterator[Bar]:
@@ -92,3 +110,7 @@ class Screen:
         hidden = not self._console.is_terminal
         with Progress(*columns, console=self._console, transient=True, disable=hidden) as progress:
             yield Bar(progress, progress.add_task("", total=total_bytes))
+
+    def _line(self, text: str, style: str) -> None:
+        # Longer ones are the terminal's to fold: a command can then be copied.
+        self._console.print(Text(" " * _INDENT + text, style=style), soft_wrap=True)
