@@ -5,7 +5,7 @@
 Two ways to ask, each at 1, 8 and 64 connections: keep-alive (every connection carries request after
 request) and one request a connection. Both sides use the same two cores and the same congestion
 control; their runs alternate, so that what else the machine does meets both. The figures are
-medians of several runs, with the lowest and highest beside them. A run with an error counts for
+medians of several runs; the spread is from the lowest to the highest, in medians. A run with an error counts for
 nothing: the bench stops.
 """
 
@@ -20,6 +20,7 @@ import click
 from newtos_py.bench.lighttpd import PORT, Lighttpd, Site, path_of
 from newtos_py.bench.report import BenchError, Summary, summarize, this_machine, write_json
 from newtos_py.bench.sides import CLIENT, LinuxSide, NewtosSide, Side, two_cores
+from newtos_py.bench.switches import SwitchCounter
 from newtos_py.bench.wrk import Load, Measurement, run_wrk, wrk_command
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -36,13 +37,31 @@ SECONDS, QUICK_SECONDS = 2, 1
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """One run of wrk."""
+
+    measured: Measurement
+    switches: int
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A side with its lighttpd."""
+
+    side: Side
+    server_pid: int
+
+
+@dataclass(frozen=True, slots=True)
 class SideResult:
     """One side's runs of one load."""
 
     requests_per_s: Summary
     p50_us: float
     p99_us: float
-    runs: tuple[Measurement, ...]
+    # Of the kernel's, between all processes of the side.
+    switches_a_request: float
+    runs: tuple[Run, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +85,17 @@ def loads(size_bytes: int) -> list[Load]:
     ]
 
 
-def measure(sides: Sequence[Side], todo: Sequence[Load], runs: int, seconds: int) -> list[Result]:
+def measure(sides: Sequence[Served], todo: Sequence[Load], runs: int, seconds: int) -> list[Result]:
     """Run every load on both sides, in turns."""
-    seen: dict[tuple[Load, str], list[Measurement]] = {}
+    seen: dict[tuple[Load, str], list[Run]] = {}
     with _progress() as progress:
         task = progress.add_task("", total=runs * len(todo) * len(sides))
         for number in range(runs):
             for load in todo:
-                for side in sides if number % 2 == 0 else reversed(sides):
-                    progress.update(task, description=f"{describe(load)} on {side.name}")
-                    seen.setdefault((load, side.name), []).append(_run(side, load, seconds))
+                for served in sides if number % 2 == 0 else reversed(sides):
+                    name = served.side.name
+                    progress.update(task, description=f"{describe(load)} on {name}")
+                    seen.setdefault((load, name), []).append(_run(served, load, seconds))
                     progress.advance(task)
     return [_result(load, seen[load, "newtos"], seen[load, "linux"]) for load in todo]
 
@@ -88,11 +108,14 @@ def describe(load: Load) -> str:
 
 def table_of(results: Sequence[Result]) -> Table:
     """Show results side by side."""
-    table = Table(title="lighttpd under wrk: requests a second (lowest to highest run)")
-    for heading in ("requests", "size", "connections"):
+    table = Table(title="lighttpd under wrk: requests a second (median, spread of runs)")
+    for heading in ("requests", "size", "connec-\ntions"):
         table.add_column(heading)
-    for heading in ("newtos", "Linux", "ratio", "newtos p50/p99 µs", "Linux p50/p99 µs"):
+    for heading in ("newtos", "Linux", "ratio"):
         table.add_column(heading, justify="right")
+    for what in ("p50/p99 µs", "switches\na request"):
+        for side in ("newtos", "Linux"):
+            table.add_column(f"{what}\n{side}", justify="right")
     for result in results:
         load = result.load
         table.add_row(
@@ -104,12 +127,15 @@ def table_of(results: Sequence[Result]) -> Table:
             f"{result.ratio:.2f}",
             f"{result.newtos.p50_us:.0f}/{result.newtos.p99_us:.0f}",
             f"{result.linux.p50_us:.0f}/{result.linux.p99_us:.0f}",
+            f"{result.newtos.switches_a_request:.2f}",
+            f"{result.linux.switches_a_request:.2f}",
         )
     return table
 
 
 def _rate(summary: Summary) -> str:
-    return f"{summary.median:,.0f} ({summary.lowest:,.0f} to {summary.highest:,.0f})"
+    spread = (summary.highest - summary.lowest) / summary.median
+    return f"{summary.median:,.0f} ({spread:.0%})"
 
 
 def _progress() -> Progress:
@@ -119,25 +145,29 @@ def _progress() -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _run(side: Side, load: Load, seconds: int) -> Measurement:
+def _run(served: Served, load: Load, seconds: int) -> Run:
+    side = served.side
     command = side.on(CLIENT, wrk_command(load, f"{side.address}:{PORT}", seconds))
+    switches = SwitchCounter([served.server_pid, *side.pids()])
     try:
-        return run_wrk(command, side.environ, load, seconds)
+        measured = run_wrk(command, side.environ, load, seconds)
     except BenchError as error:
         raise BenchError(f"{describe(load)} on {side.name}: {error}") from None
+    return Run(measured, switches.count())
 
 
-def _result(load: Load, newtos: Sequence[Measurement], linux: Sequence[Measurement]) -> Result:
+def _result(load: Load, newtos: Sequence[Run], linux: Sequence[Run]) -> Result:
     ours, theirs = _side_result(newtos), _side_result(linux)
     ratio = ours.requests_per_s.median / theirs.requests_per_s.median
     return Result(load, ours, theirs, ratio)
 
 
-def _side_result(runs: Sequence[Measurement]) -> SideResult:
+def _side_result(runs: Sequence[Run]) -> SideResult:
     return SideResult(
-        summarize([run.requests_per_s for run in runs]),
-        summarize([run.p50_us for run in runs]).median,
-        summarize([run.p99_us for run in runs]).median,
+        summarize([run.measured.requests_per_s for run in runs]),
+        summarize([run.measured.p50_us for run in runs]).median,
+        summarize([run.measured.p99_us for run in runs]).median,
+        summarize([run.switches / run.measured.requests for run in runs]).median,
         tuple(runs),
     )
 
@@ -186,11 +216,11 @@ def _compare(sizes: Sequence[int], runs: int, seconds: int) -> list[Result]:
         site = stack.enter_context(Site(sizes))
         linux = stack.enter_context(LinuxSide(cores, CONGESTION))
         newtos = stack.enter_context(NewtosSide(cores))
-        sides: list[Side] = [newtos, linux]
-        for side in sides:
-            stack.enter_context(Lighttpd(site, side))
-            _run(side, todo[0], seconds=1)  # what is measured is warm
-        return measure(sides, todo, runs, seconds)
+        both: tuple[Side, ...] = (newtos, linux)
+        served = [Served(side, stack.enter_context(Lighttpd(site, side)).pid) for side in both]
+        for each in served:
+            _run(each, todo[0], seconds=1)  # what is measured is warm
+        return measure(served, todo, runs, seconds)
 
 
 if __name__ == "__main__":

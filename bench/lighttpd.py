@@ -59,6 +59,11 @@ class Lighttpd:
             self.__exit__()
             raise
 
+    @property
+    def pid(self) -> int:
+        """Its process: whatever started it has become it."""
+        return self._process.pid
+
     def __enter__(self) -> "Lighttpd":
         return self
 

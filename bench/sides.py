@@ -39,6 +39,9 @@ class Side(Protocol):
     def on(self, role: str, command: Sequence[str]) -> list[str]:
         """Make the command that runs another as SERVER or CLIENT."""
 
+    def pids(self) -> list[int]:
+        """The processes that carry packets here, besides the kernel."""
+
 
 class NewtosSide:
     """Two hosts and a wire; a context manager."""
@@ -61,6 +64,13 @@ class NewtosSide:
         """`newtos run` moves the program to its host's core."""
         return self._hosts.on(role, command)
 
+    def pids(self) -> list[int]:
+        """All servers of both hosts."""
+        servers = [
+            server for role in (SERVER, CLIENT) for server in self._hosts.record(role).servers
+        ]
+        return [server.process.pid for server in servers if server.process is not None]
+
 
 class LinuxSide:
     """Loopback; a context manager."""
@@ -82,6 +92,10 @@ class LinuxSide:
     def on(self, role: str, command: Sequence[str]) -> list[str]:
         """Run in the namespace, on that role's core."""
         return self._namespace.command(["taskset", "-c", str(self._cores[role]), *command])
+
+    def pids(self) -> list[int]:
+        """None: the kernel does it in its callers' own time."""
+        return []
 
 
 def two_cores() -> tuple[int, int]:

@@ -32,6 +32,7 @@ class Load:
 class Measurement:
     """What a run of wrk saw."""
 
+    requests: int
     requests_per_s: float
     # Of headers and bodies.
     bytes_per_s: float
@@ -84,5 +85,9 @@ def parse(output: str, load: Load) -> Measurement:
         raise BenchError(f"wrk received less than {load.size_bytes} bytes an answer")
     seconds = told["duration_us"] / 1e6
     return Measurement(
-        told["requests"] / seconds, told["bytes"] / seconds, told["p50_us"], told["p99_us"]
+        requests=told["requests"],
+        requests_per_s=told["requests"] / seconds,
+        bytes_per_s=told["bytes"] / seconds,
+        p50_us=told["p50_us"],
+        p99_us=told["p99_us"],
     )

@@ -3,10 +3,10 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from newtos_py.bench import http
@@ -29,29 +29,37 @@ class FakeSide:
         self.name = name
         self.environ: dict[str, str] = {}
 
+    def on(self, role: str, command: Sequence[str]) -> list[str]:
+        raise NotImplementedError
+
+    def pids(self) -> list[int]:
+        raise NotImplementedError
+
 
 def test_sides_take_turns_and_medians_make_the_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
     rates = {"newtos": [50.0, 100.0, 400.0], "linux": [20.0, 10.0, 90.0]}
     order: list[str] = []
 
-    def run(side: Any, load: Load, seconds: int) -> Measurement:
+    def run(served: http.Served, load: Load, seconds: int) -> http.Run:
         assert (load, seconds) == (LOAD, 1)
-        order.append(side.name)
-        rate = rates[side.name][order.count(side.name) - 1]
-        return Measurement(rate, rate * 64, 10, 20)
+        order.append(served.side.name)
+        rate = rates[served.side.name][order.count(served.side.name) - 1]
+        return http.Run(Measurement(1000, rate, rate * 64, 10, 20), switches=250)
 
     monkeypatch.setattr(http, "_run", run)
-    (result,) = http.measure([FakeSide("newtos"), FakeSide("linux")], [LOAD], runs=3, seconds=1)
+    sides = [http.Served(FakeSide(name), 1) for name in ("newtos", "linux")]
+    (result,) = http.measure(sides, [LOAD], runs=3, seconds=1)
     assert order == ["newtos", "linux", "linux", "newtos", "newtos", "linux"]
     assert (result.newtos.requests_per_s.median, result.ratio) == (100.0, 5.0)
     ours = result.newtos.requests_per_s
     assert (ours.lowest, ours.highest) == (50.0, 400.0)
+    assert result.linux.switches_a_request == 0.25
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
     with console.file:
         console.print(http.table_of([result]))
     text = console.export_text()
     assert "one a connection" in text
-    assert "100 (50 to 400)" in text
+    assert "100 (350%)" in text
     assert "5.00" in text
 
 
