@@ -4,6 +4,8 @@ import errno
 import select
 import socket
 
+from newtos_py.libc_shim.sockets._sockets import ffi, lib
+
 from .conftest import (
     BOUND,
     BROKEN,
@@ -342,3 +344,27 @@ def test_disconnect(world: World) -> None:
     assert world.tcp.theirs(slot).control == TAKEN | CLOSE | RESET
     assert sock.poll() == OUT | HUP
     assert not world.tcp.ours(sock.identity().slot).flags & BOUND
+
+
+def test_an_object_that_is_used_again_starts_afresh(world: World) -> None:
+    sock, slot = world.connected()
+    for name in (socket.SO_KEEPALIVE, socket.SO_RCVBUF, socket.SO_SNDBUF, socket.SO_OOBINLINE):
+        sock.setsockopt(socket.SOL_SOCKET, name, 50_000)
+    for _ in range(3):
+        world.tcp.deliver(slot, bytes(16384))
+        sock.recv(16384)
+    sock.send(bytes(100))
+    sock.shutdown(socket.SHUT_WR)
+    world.tcp.broken(slot, errno.ECONNRESET)
+    assert error_of(lambda: sock.recv(1)) == errno.ECONNRESET
+    sock.close()
+    world.tcp.grant(2)
+    lib.nt_sock_create(world.program.context, sock.sock, 2, 1, 0, world.program.wake)
+    fresh = world.stream()
+    for field, _ in ffi.typeof("struct nt_sock").fields:
+        if field in ("slot", "generation", "program", "server"):
+            continue
+        again, anew = getattr(sock.sock, field), getattr(fresh.sock, field)
+        if isinstance(again, ffi.CData) and ffi.typeof(again).kind in ("struct", "array"):
+            again, anew = (bytes(ffi.buffer(ffi.addressof(s.sock, field))) for s in (sock, fresh))
+        assert again == anew, field
