@@ -5,8 +5,8 @@
 Two ways to ask, each at 1, 8 and 64 connections: keep-alive (every connection carries request after
 request) and one request a connection. Both sides use the same two cores and the same congestion
 control; their runs alternate, so that what else the machine does meets both. The figures are
-medians of several runs; the spread is from the lowest to the highest, in medians. A run with an error counts for
-nothing: the bench stops.
+medians of several runs; the spread is from the lowest to the highest, in medians. A run with an
+error counts for nothing: the bench stops.
 """
 
 import shutil
