@@ -1,0 +1,164 @@
+// engine.h: the face of the TCP server's engine: what its Python face, the simulator and observers
+// use.
+//
+// An engine is made by nt_tcp_new() from a configuration of opened channels, pools and pages (all
+// of it stays the caller's and must outlive the engine), is told of areas, queues and listener
+// regions, and is started once. From then on its owner calls nt_engine.step; the other functions
+// only between two steps. One process owns it; none of these functions may be called from another.
+#ifndef NT_TCP_ENGINE_H
+#define NT_TCP_ENGINE_H
+
+#include "newtos_py/kernel/area.h"
+#include "newtos_py/kernel/arena.h"
+#include "newtos_py/kernel/channel.h"
+#include "newtos_py/kernel/desc.h"
+#include "newtos_py/kernel/engine.h"
+#include "newtos_py/kernel/listener.h"
+#include "newtos_py/kernel/pool.h"
+#include "newtos_py/kernel/regions.h"
+#include "newtos_py/kernel/request.h"
+#include "newtos_py/net/netconf.h"
+#include "servers/tcp/tcb.h"
+
+enum {
+    // Pools by region number: IP's and the drivers' (NT_REGION_IP_POOL, NT_REGION_DRIVER_POOL + n).
+    NT_TCP_POOLS = 10,
+};
+
+enum nt_tcp_counter { // nt_status.counter; the names are in servers/tcp/__init__.py
+    NT_TCP_SEGMENTS_IN = 0,
+    NT_TCP_SEGMENTS_OUT = 1,
+    NT_TCP_BYTES_IN = 2,
+    NT_TCP_BYTES_OUT = 3,
+    NT_TCP_ACTIVE_OPENS = 4,
+    NT_TCP_PASSIVE_OPENS = 5,
+    NT_TCP_ESTABLISHED_TOTAL = 6,
+    NT_TCP_RETRANSMITS = 7,
+    NT_TCP_FAST_RETRANSMITS = 8,
+    NT_TCP_TIMEOUTS = 9,
+    NT_TCP_RESETS_IN = 10,
+    NT_TCP_RESETS_OUT = 11,
+    NT_TCP_CHALLENGE_ACKS = 12,
+    NT_TCP_PAWS_DROPS = 13,
+    NT_TCP_OUT_OF_WINDOW = 14,
+    NT_TCP_OUT_OF_ORDER = 15,
+    NT_TCP_OOO_DROPS = 16,
+    NT_TCP_DUPLICATE_BYTES = 17,
+    NT_TCP_BAD_DESCRIPTORS = 18,
+    NT_TCP_BAD_SEGMENTS = 19,
+    NT_TCP_BAD_CHECKSUMS = 20,
+    NT_TCP_STALE_BUFFERS = 21,
+    NT_TCP_LISTEN_OVERFLOWS = 22,
+    NT_TCP_LISTEN_DROPS = 23,
+    NT_TCP_NO_SLOT = 24,
+    NT_TCP_NO_TCB = 25,
+    NT_TCP_NO_TIME_WAIT = 26,
+    NT_TCP_TIME_WAIT_REUSED = 27,
+    NT_TCP_BAD_PROGRAM = 28,
+    NT_TCP_UNSENT_REPLIES = 29,
+    NT_TCP_ICMP_ERRORS = 30,
+    NT_TCP_RX_GROWTHS = 31,
+    NT_TCP_FENCES = 32,
+    NT_TCP_PERSIST_PROBES = 33,
+    NT_TCP_KEEPALIVE_PROBES = 34,
+    NT_TCP_DELAYED_ACKS = 35,
+    NT_TCP_TCBS_IN_USE = 36,
+    NT_TCP_TIME_WAITS_IN_USE = 37,
+    NT_TCP_RECOVERIES = 38,
+    NT_TCP_COMMITS = 39,
+    NT_TCP_ACTIVITY_LOOKS = 40,
+    NT_TCP_COUNTERS = 41,
+};
+
+struct nt_tcp_shape { // sizes of the arena's tables
+    uint32_t tcbs;
+    uint32_t time_waits;
+    uint32_t listeners;
+    uint32_t binding_pages; // of 64 slots
+};
+
+struct nt_tcp_config {
+    void *arena;
+    uint64_t arena_bytes;
+    struct nt_tcp_shape shape;
+    struct nt_consumer *from_ip;
+    struct nt_producer *to_ip;
+    struct nt_consumer *from_syscall;
+    struct nt_producer *to_syscall;
+    struct nt_producer *returns[10]; // by region number of the pool; NULL: no such pool
+    struct nt_regions *regions;
+    struct nt_bells *bells;
+    uint32_t bell_ip; // NT_BELL_NONE: none
+    uint32_t bell_syscall;
+    uint32_t bell_pool[10];
+    struct nt_status *status;
+    const struct nt_status *driver_status[8]; // whom fences wait for; NULL: no such driver
+    const struct nt_netconf *netconf;
+    uint64_t seed; // of the keys, where the arena is fresh
+    uint32_t lane;
+};
+
+struct nt_tcp_engine;
+
+uint64_t nt_tcp_arena_bytes(const struct nt_tcp_shape *shape);
+// Opens the arena: what it holds is recovered, or it is made. NULL if it can be neither, or memory
+// is short: `why` says so.
+struct nt_tcp_engine *nt_tcp_new(const struct nt_tcp_config *config, char *why, uint64_t why_bytes);
+void nt_tcp_free(struct nt_tcp_engine *tcp);
+// Rebuilds what is private, publishes what was committed and looks at every slot again. Called
+// once, when all areas and listeners are mapped. -1: the arena makes no sense, `why` says where.
+int nt_tcp_start(struct nt_tcp_engine *tcp, char *why, uint64_t why_bytes);
+struct nt_engine *nt_tcp_engine(struct nt_tcp_engine *tcp);
+bool nt_tcp_was_recovered(const struct nt_tcp_engine *tcp);
+
+// `area` is copied; its memory must stay mapped until detach. -1: number out of range.
+int nt_tcp_attach_area(struct nt_tcp_engine *tcp, const struct nt_area *area);
+void nt_tcp_detach_area(struct nt_tcp_engine *tcp, uint32_t number);
+// The bell of an event queue of an area; NT_BELL_NONE: none.
+int nt_tcp_set_queue(struct nt_tcp_engine *tcp, uint32_t area, uint32_t queue, uint32_t bell);
+int nt_tcp_map_listener(struct nt_tcp_engine *tcp, uint32_t number,
+                        const struct nt_listener *listener);
+void nt_tcp_unmap_listener(struct nt_tcp_engine *tcp, uint32_t number);
+
+// Fault injection: dies at the n-th crash point from now (0: never). `crash` NULL: SIGKILL.
+void nt_tcp_crash_at(struct nt_tcp_engine *tcp, uint64_t points, void (*crash)(void *), void *arg);
+uint64_t nt_tcp_crash_points(const struct nt_tcp_engine *tcp);
+
+// -- Observers: read an arena (mapped read-only, perhaps changing meanwhile) without its engine.
+
+struct nt_tcp_view {
+    const struct nt_tcp_globals *globals;
+    const struct nt_tcb *tcb;
+    const struct nt_time_wait *time_wait;
+    const struct nt_tcp_listener *listener;
+};
+
+struct nt_tcp_row { // one socket, as ss shows it
+    uint32_t state; // enum nt_tcp_state; 0: no socket here
+    uint16_t local_port;
+    uint16_t remote_port;
+    uint8_t local_addr[16];
+    uint8_t remote_addr[16];
+    uint32_t recv_q; // bytes the program has not read; LISTEN: connections not accepted
+    uint32_t send_q; // bytes not acknowledged; LISTEN: backlog
+    uint32_t area;
+    uint32_t slot;
+    uint32_t mss;
+    uint32_t cwnd_bytes;
+    uint32_t ssthresh_bytes;
+    uint32_t srtt_us;
+    uint32_t rttvar_us;
+    uint32_t rto_ms;
+    uint32_t retransmits;
+    uint32_t rx_ring_bytes;
+    uint32_t snd_wnd_bytes;
+    uint32_t timer_ms; // deadline of the retransmission timer or TIME-WAIT, 0: none
+};
+
+// 0, or -1 if it is no arena of this version's TCP server.
+int nt_tcp_view_open(struct nt_tcp_view *view, const void *arena, uint64_t bytes);
+uint32_t nt_tcp_view_rows(const struct nt_tcp_view *view);
+// Row i of nt_tcp_view_rows(); false if nothing is there.
+bool nt_tcp_view_row(const struct nt_tcp_view *view, uint32_t index, struct nt_tcp_row *row);
+
+#endif

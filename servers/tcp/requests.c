@@ -1,0 +1,179 @@
+// requests.c: requests of the syscall server (request.h).
+//
+// A request is answered once and its answer kept in the arena; a number that comes again, after the
+// syscall server was restarted, gets the same answer. Two kinds are answered later: AREA_DEAD when
+// the area has drained, UNLISTEN when the last unaccepted connection is gone.
+#include <errno.h>
+
+#include "servers/tcp/context.h"
+
+bool nt_tcp_reply(struct nt_tcp_engine *tcp, const struct nt_request *reply)
+{
+    struct nt_producer *out = tcp->config.to_syscall;
+    if (nt_producer_room(out, 1) == 0)
+        return false;
+    struct nt_desc *desc = nt_producer_slot(out);
+    memset(desc, 0, offsetof(struct nt_desc, data));
+    desc->kind = NT_DESC_REPLY;
+    desc->inline_len = sizeof(*reply);
+    desc->check = nt_desc_check(out->tail);
+    memcpy(desc->data, reply, sizeof(*reply));
+    nt_producer_advance(out);
+    tcp->to_syscall_used = true;
+    struct nt_request *kept = &tcp->globals->reply[reply->number % NT_TCP_REPLIES];
+    nt_txn_touch(&tcp->txn, kept, sizeof(*kept));
+    *kept = *reply;
+    nt_txn_crash_point(&tcp->txn);
+    return true;
+}
+
+// The slot's binding if it is handed out in that generation, else NT_NO_INDEX.
+static uint32_t named_slot(const struct nt_tcp_engine *tcp, const struct nt_request *request)
+{
+    if (request->area >= NT_TCP_AREAS || tcp->area[request->area].state != NT_TCP_AREA_LIVE ||
+        request->slot >= tcp->area[request->area].slots)
+        return NT_NO_INDEX;
+    uint32_t binding = nt_tcp_binding_index(tcp, request->area, request->slot);
+    if (binding == NT_NO_INDEX || tcp->binding[binding].generation != request->generation ||
+        tcp->binding[binding].kind == NT_TCP_BINDING_FREE ||
+        tcp->binding[binding].kind == NT_TCP_BINDING_FENCED)
+        return NT_NO_INDEX;
+    return binding;
+}
+
+static uint32_t bind_socket(struct nt_tcp_engine *tcp, struct nt_request *request)
+{
+    uint32_t binding = named_slot(tcp, request);
+    if (binding == NT_NO_INDEX)
+        return EBADF;
+    if (tcp->binding[binding].kind != NT_TCP_BINDING_GRANTED)
+        return EINVAL;
+    struct nt_endpoint *local = &request->endpoint;
+    if (!nt_addr_is_unspecified(local->addr) && !nt_addr_is_loopback(local->addr) &&
+        !nt_netconf_is_local(tcp->config.netconf, local->addr))
+        return EADDRNOTAVAIL;
+    if (local->port == 0)
+        local->port = nt_tcp_choose_bind_port(tcp, local->addr);
+    else if (nt_tcp_check_bind(tcp, local->addr, local->port, request->options, NULL) != 0)
+        return EADDRINUSE;
+    if (local->port == 0)
+        return EADDRINUSE;
+    struct nt_tcb *t = nt_tcb_new(tcp);
+    if (t == NULL)
+        return ENOBUFS;
+    nt_addr_copy(t->local_addr, local->addr);
+    t->local_port = local->port;
+    t->options = (uint8_t)request->options;
+    t->flags = NT_TCB_BOUND;
+    nt_tcp_slot_bind(tcp, binding, t);
+    return 0;
+}
+
+static uint32_t start_listening(struct nt_tcp_engine *tcp, const struct nt_request *request)
+{
+    uint32_t binding = named_slot(tcp, request);
+    if (binding == NT_NO_INDEX)
+        return EBADF;
+    return nt_tcp_listen(tcp, binding, request->arg, request->options);
+}
+
+// True: answered later.
+static bool stop_listening(struct nt_tcp_engine *tcp, struct nt_request *request)
+{
+    uint32_t binding = named_slot(tcp, request);
+    if (binding == NT_NO_INDEX || tcp->binding[binding].kind != NT_TCP_BINDING_LISTENER)
+        return false; // closed already, which is as good
+    struct nt_tcp_listener *listener = &tcp->listener[tcp->binding[binding].object];
+    nt_tcp_listener_touch(tcp, listener);
+    listener->unlisten = request->number;
+    listener->answer_unlisten = 1;
+    nt_tcp_listener_close(tcp, listener);
+    return true;
+}
+
+static uint32_t area_new(struct nt_tcp_engine *tcp, const struct nt_request *request)
+{
+    if (request->area >= NT_TCP_AREAS || !tcp->areas[request->area].attached)
+        return ENXIO;
+    struct nt_tcp_area *area = &tcp->area[request->area];
+    if (area->state == NT_TCP_AREA_DYING)
+        return EBUSY;
+    if (area->state == NT_TCP_AREA_NONE) {
+        nt_tcp_area_touch(tcp, area);
+        area->state = NT_TCP_AREA_LIVE;
+        area->slots = tcp->areas[request->area].view.slots;
+        // The grant ring goes on where a server before us, if any, left it.
+        area->grant_tail = tcp->areas[request->area].view.server->grant_tail;
+        tcp->areas[request->area].granted_published = area->grant_tail;
+        nt_txn_crash_point(&tcp->txn);
+    }
+    nt_tcp_grant(tcp, request->area);
+    return 0;
+}
+
+// True: answered later.
+static bool area_dead(struct nt_tcp_engine *tcp, const struct nt_request *request)
+{
+    if (request->area >= NT_TCP_AREAS || tcp->area[request->area].state == NT_TCP_AREA_NONE)
+        return false; // drained already
+    struct nt_tcp_area *area = &tcp->area[request->area];
+    nt_tcp_area_touch(tcp, area);
+    area->dead_request = request->number;
+    if (area->state == NT_TCP_AREA_LIVE) {
+        area->state = NT_TCP_AREA_DYING;
+        tcp->dying_areas++;
+    }
+    nt_tcp_sweep_all(tcp, request->area);
+    return true;
+}
+
+// True: answered later.
+static bool handle(struct nt_tcp_engine *tcp, struct nt_request *request)
+{
+    request->error = 0;
+    switch ((enum nt_server_request_kind)request->kind) {
+    case NT_REQ_BIND:
+        request->error = bind_socket(tcp, request);
+        return false;
+    case NT_REQ_LISTEN:
+        request->error = start_listening(tcp, request);
+        return false;
+    case NT_REQ_UNLISTEN:
+        return stop_listening(tcp, request);
+    case NT_REQ_AREA_DEAD:
+        return area_dead(tcp, request);
+    case NT_REQ_AREA_NEW:
+        request->error = area_new(tcp, request);
+        return false;
+    }
+    request->error = ENOSYS;
+    return false;
+}
+
+uint32_t nt_tcp_handle_requests(struct nt_tcp_engine *tcp, uint32_t budget)
+{
+    struct nt_consumer *in = tcp->config.from_syscall;
+    uint32_t done = 0;
+    for (; done < budget && nt_consumer_pending(in) != 0; done++) {
+        if (nt_producer_room(tcp->config.to_syscall, 1) == 0)
+            break;
+        const struct nt_desc *desc = nt_consumer_slot(in);
+        struct nt_request request;
+        bool good = desc->kind == NT_DESC_REQUEST && desc->inline_len >= sizeof(request) &&
+                    desc->check == nt_desc_check(in->head);
+        memcpy(&request, desc->data, sizeof(request));
+        nt_consumer_advance(in);
+        if (!good) {
+            nt_tcp_count(tcp, NT_TCP_BAD_DESCRIPTORS);
+            continue;
+        }
+        const struct nt_request *kept = &tcp->globals->reply[request.number % NT_TCP_REPLIES];
+        if (kept->kind == request.kind && kept->number == request.number)
+            request = *kept;
+        else if (handle(tcp, &request))
+            continue;
+        (void)nt_tcp_reply(tcp, &request);
+        nt_tcp_commit_if_full(tcp);
+    }
+    return done;
+}
