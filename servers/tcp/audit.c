@@ -14,10 +14,10 @@ static int fails(const struct report *report, const char *what, uint32_t index)
     return -1;
 }
 
-#define CHECK(condition, index)                                                                    \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            return fails(report, #condition, index);                                               \
+#define CHECK(condition, index)                      \
+    do {                                             \
+        if (!(condition))                            \
+            return fails(report, #condition, index); \
     } while (0)
 
 static int audit_sequence(const struct nt_tcb *t, uint32_t i, const struct report *report)
@@ -36,7 +36,8 @@ static int audit_sequence(const struct nt_tcb *t, uint32_t i, const struct repor
         if (!(t->flags & NT_TCB_RX_FIN))
             CHECK(t->state == NT_TCP_CLOSED ||
                       nt_seq_le(t->rcv_adv,
-                                t->irs + 1 + t->rx_head + nt_geometry_size(t->rx_geometry)), i);
+                                t->irs + 1 + t->rx_head + nt_geometry_size(t->rx_geometry)),
+                  i);
     }
     uint32_t last = t->rcv_nxt;
     for (uint32_t r = 0; r < t->ooo_count; r++) {

@@ -12,8 +12,8 @@ void nt_cc_init(struct nt_tcb *t);
 void nt_cc_acked(struct nt_tcb *t, uint32_t acked, bool limited);
 // A loss was detected by duplicate acknowledgements, with `flight` bytes outstanding.
 void nt_cc_enter_recovery(struct nt_tcb *t, uint32_t flight);
-void nt_cc_duplicate(struct nt_tcb *t);                     // one more of them
-void nt_cc_partial(struct nt_tcb *t, uint32_t acked);       // snd_una moved, not past `recover`
+void nt_cc_duplicate(struct nt_tcb *t);               // one more of them
+void nt_cc_partial(struct nt_tcb *t, uint32_t acked); // snd_una moved, not past `recover`
 void nt_cc_leave_recovery(struct nt_tcb *t, uint32_t flight);
 void nt_cc_timeout(struct nt_tcb *t, uint32_t flight, bool first);
 void nt_cc_idle(struct nt_tcb *t); // about to send after more than an RTO of silence

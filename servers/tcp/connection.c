@@ -62,7 +62,7 @@ void nt_tcb_free(struct nt_tcp_engine *tcp, struct nt_tcb *t)
     t->state = NT_TCP_FREE;
     t->area = NT_TCP_NO_AREA;
     tcp->tcb_free[tcp->tcb_free_count++] = nt_tcb_index(tcp, t);
-    tcp->config.status->counter[NT_TCP_TCBS_IN_USE]--;
+    tcp->status->counter[NT_TCP_TCBS_IN_USE]--;
     nt_txn_crash_point(&tcp->txn);
 }
 
@@ -172,9 +172,9 @@ static uint32_t name_connection(struct nt_tcp_engine *tcp, struct nt_tcb *t,
 {
     uint8_t remote[16], local[16];
     nt_addr_copy(remote, nt_addr_is_unspecified(target->addr) ? loopback : target->addr);
-    if (nt_addr_is_multicast(remote) || nt_netconf_is_broadcast(tcp->config.netconf, remote))
+    if (nt_addr_is_multicast(remote) || nt_netconf_is_broadcast(&tcp->netconf, remote))
         return ENETUNREACH;
-    if (nt_netconf_path(tcp->config.netconf, remote, path) != 0)
+    if (nt_netconf_path(&tcp->netconf, remote, path) != 0)
         return ENETUNREACH;
     bool any = !(t->flags & NT_TCB_BOUND) || nt_addr_is_unspecified(t->local_addr);
     nt_addr_copy(local, any ? path->source : t->local_addr);

@@ -1,10 +1,10 @@
 // context.h: the engine's private context, and what its files share; nobody else includes it.
 //
-// Theory. A step handles a batch of inputs in one transaction (arena.h): timers, requests, segments,
-// socket areas, then it serves the send lists, commits, and publishes. An object of the arena is
-// touched before it is changed; touching a TCB or a binding also puts its slot on the list of those
-// to publish, so what the program sees follows from what was committed. Private state (this file)
-// needs no journal: after a crash all of it is made anew.
+// Theory. A step handles a batch of inputs in one transaction (arena.h): timers, requests,
+// segments, socket areas, then it serves the send lists, commits, and publishes. An object of the
+// arena is touched before it is changed; touching a TCB or a binding also puts its slot on the list
+// of those to publish, so what the program sees follows from what was committed. Private state
+// (this file) needs no journal: after a crash all of it is made anew.
 //
 // A batch that would fill the journal is committed early, but only between two inputs.
 #ifndef NT_TCP_CONTEXT_H
@@ -35,30 +35,30 @@ enum {
     NT_TCP_QUANTUM = 16,
 
     NT_TCP_TICK_NS = 1000000,
-    NT_TCP_DELAYED_ACK_MS = 40,    // RFC 9293 §3.8.6.3 allows 500; Linux's least
-    NT_TCP_QUICK_ACK_MS = 1,       // while the peer may still be in its first slow start
-    NT_TCP_QUICK_ACKS = 16,        // for so many acknowledgements
-    NT_TCP_RTO_FIRST_MS = 1000,    // RFC 6298 §2.1
-    NT_TCP_RTO_MIN_MS = 200,       // Linux's; RFC 6298 §2.4 would have 1 s
-    NT_TCP_RTO_MAX_MS = 60000,     // RFC 6298 §2.5
-    NT_TCP_RETRIES = 15,           // about 15 minutes; RFC 9293 R2 asks for 100 s at least
-    NT_TCP_SYN_RETRIES = 6,        // 127 s, as Linux
-    NT_TCP_SYN_ACK_RETRIES = 5,    // 63 s, as Linux
-    NT_TCP_ORPHAN_RETRIES = 8,     // where no program waits for the outcome
-    NT_TCP_TIME_WAIT_MS = 60000,   // as Linux
-    NT_TCP_FIN_WAIT_2_MS = 60000,  // without a program, as Linux
-    NT_TCP_CORK_MS = 200,          // as Linux
-    NT_TCP_KEEP_IDLE_S = 7200,     // RFC 9293 §3.8.4
+    NT_TCP_DELAYED_ACK_MS = 40,   // RFC 9293 §3.8.6.3 allows 500; Linux's least
+    NT_TCP_QUICK_ACK_MS = 1,      // while the peer may still be in its first slow start
+    NT_TCP_QUICK_ACKS = 16,       // for so many acknowledgements
+    NT_TCP_RTO_FIRST_MS = 1000,   // RFC 6298 §2.1
+    NT_TCP_RTO_MIN_MS = 200,      // Linux's; RFC 6298 §2.4 would have 1 s
+    NT_TCP_RTO_MAX_MS = 60000,    // RFC 6298 §2.5
+    NT_TCP_RETRIES = 15,          // about 15 minutes; RFC 9293 R2 asks for 100 s at least
+    NT_TCP_SYN_RETRIES = 6,       // 127 s, as Linux
+    NT_TCP_SYN_ACK_RETRIES = 5,   // 63 s, as Linux
+    NT_TCP_ORPHAN_RETRIES = 8,    // where no program waits for the outcome
+    NT_TCP_TIME_WAIT_MS = 60000,  // as Linux
+    NT_TCP_FIN_WAIT_2_MS = 60000, // without a program, as Linux
+    NT_TCP_CORK_MS = 200,         // as Linux
+    NT_TCP_KEEP_IDLE_S = 7200,    // RFC 9293 §3.8.4
     NT_TCP_KEEP_INTERVAL_S = 75,
     NT_TCP_KEEP_COUNT = 9,
     NT_TCP_FENCE_AGAIN_MS = 100,
     NT_TCP_CHALLENGES_A_SECOND = 1000, // RFC 5961 §7: throttled, over all connections
     NT_TCP_PAWS_IDLE_MS = 2073600000,  // 24 days (RFC 7323 §5.5)
     NT_TCP_DEFAULT_TTL = 64,
-    NT_TCP_RCV_WSCALE = 7,         // the least that can announce a ring of 4 MB
-    NT_TCP_PORT_FIRST = 32768,     // as Linux
+    NT_TCP_RCV_WSCALE = 7,     // the least that can announce a ring of 4 MB
+    NT_TCP_PORT_FIRST = 32768, // as Linux
     NT_TCP_PORT_LAST = 60999,
-    NT_TCP_GRANTS_LOW = 16,        // slots kept granted a program
+    NT_TCP_GRANTS_LOW = 16, // slots kept granted a program
     NT_TCP_GRANTS_HIGH = 64,
 };
 
@@ -106,10 +106,10 @@ struct nt_tcp_link { // of a doubly-linked list of TIME-WAIT blocks in order of 
 struct nt_tcp_area_private {
     struct nt_area view;
     bool attached;
-    uint32_t free_head;   // free slots, last in first out, by binding
+    uint32_t free_head; // free slots, last in first out, by binding
     uint32_t free_count;
-    uint32_t next_page;   // slots from here on have no page yet
-    uint32_t in_use;      // bindings that are not free
+    uint32_t next_page; // slots from here on have no page yet
+    uint32_t in_use;    // bindings that are not free
     uint32_t granted_published;
     uint32_t pending_count; // bits set in pending[]
     uint32_t sweep;         // word of pending[] to go on with
@@ -133,7 +133,7 @@ struct nt_tcp_listener_private {
     uint32_t next;   // of its port bucket
     uint32_t region; // index of its region, NT_NO_INDEX: not mapped
     uint32_t syn_count;
-    uint32_t scan;   // CLOSING: TCBs looked at so far
+    uint32_t scan; // CLOSING: TCBs looked at so far
 };
 
 struct nt_tcp_region { // a mapped listener region
@@ -146,6 +146,16 @@ struct nt_tcp_engine {
     struct nt_tcp_config config;
     struct nt_engine engine;
     struct nt_txn txn;
+    struct nt_status *status;
+    struct nt_netconf netconf;
+    struct nt_consumer from_ip;
+    struct nt_producer to_ip;
+    struct nt_consumer from_syscall;
+    struct nt_producer to_syscall;
+    struct nt_producer returns[NT_TCP_POOLS]; // page NULL: no such pool
+    struct nt_pool pool[NT_TCP_POOLS];
+    struct nt_regions regions;
+    struct nt_bells bells;
     bool recovered;
     // time of this step
     uint64_t now_ns;
@@ -180,7 +190,7 @@ struct nt_tcp_engine {
     struct nt_tcp_page *page;
     uint16_t *page_free;
     uint32_t page_free_count;
-    uint32_t *binding_next;  // free list links
+    uint32_t *binding_next; // free list links
     uint8_t *binding_dirty;
     struct nt_tcp_dirty *dirty; // bindings to publish
     uint32_t dirty_count;
@@ -191,7 +201,7 @@ struct nt_tcp_engine {
     uint32_t dirty_listener_count;
     uint32_t closing_listeners;
     uint32_t dying_areas;
-    uint32_t fenced_first;   // bindings that wait for a fence, in the order of their fences
+    uint32_t fenced_first; // bindings that wait for a fence, in the order of their fences
     uint32_t fenced_last;
     uint32_t return_pending; // bits of the pools that got buffers back in this batch
     bool to_syscall_used;
@@ -203,12 +213,12 @@ struct nt_tcp_engine {
 
 static inline void nt_tcp_count(struct nt_tcp_engine *tcp, enum nt_tcp_counter counter)
 {
-    tcp->config.status->counter[counter]++;
+    tcp->status->counter[counter]++;
 }
 static inline void nt_tcp_count_n(struct nt_tcp_engine *tcp, enum nt_tcp_counter counter,
                                   uint64_t n)
 {
-    tcp->config.status->counter[counter] += n;
+    tcp->status->counter[counter] += n;
 }
 
 static inline uint32_t nt_tcb_index(const struct nt_tcp_engine *tcp, const struct nt_tcb *t)
@@ -221,8 +231,7 @@ static inline uint32_t nt_tcp_binding_index(const struct nt_tcp_engine *tcp, uin
                                             uint32_t slot)
 {
     uint32_t page = tcp->area[area].page[slot / NT_TCP_BINDING_PAGE];
-    return page == 0 ? NT_NO_INDEX
-                     : (page - 1) * NT_TCP_BINDING_PAGE + slot % NT_TCP_BINDING_PAGE;
+    return page == 0 ? NT_NO_INDEX : (page - 1) * NT_TCP_BINDING_PAGE + slot % NT_TCP_BINDING_PAGE;
 }
 
 static inline void nt_tcp_publish_later(struct nt_tcp_engine *tcp, uint32_t binding)
@@ -262,7 +271,8 @@ static inline struct nt_tcp_binding *nt_tcp_binding_touch(struct nt_tcp_engine *
     return binding;
 }
 
-static inline void nt_tcp_listener_touch(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener)
+static inline void nt_tcp_listener_touch(struct nt_tcp_engine *tcp,
+                                         struct nt_tcp_listener *listener)
 {
     nt_txn_touch_once(&tcp->txn, &listener->mark, listener, sizeof(*listener));
 }
@@ -486,7 +496,7 @@ void nt_tcp_listener_forget_syn(struct nt_tcp_engine *tcp, struct nt_tcb *t);
 uint32_t nt_tcp_slot_take(struct nt_tcp_engine *tcp, uint32_t area); // a binding, or NT_NO_INDEX
 void nt_tcp_slot_free(struct nt_tcp_engine *tcp, uint32_t binding, bool fence);
 void nt_tcp_slot_bind(struct nt_tcp_engine *tcp, uint32_t binding, struct nt_tcb *t);
-void nt_tcp_slot_adopt(struct nt_tcp_engine *tcp, uint32_t binding); // onto the free list
+void nt_tcp_slot_adopt(struct nt_tcp_engine *tcp, uint32_t binding);   // onto the free list
 void nt_tcp_slot_refence(struct nt_tcp_engine *tcp, uint32_t binding); // recover's
 void nt_tcp_grant(struct nt_tcp_engine *tcp, uint32_t area);
 uint32_t nt_tcp_fences_look(struct nt_tcp_engine *tcp);
@@ -532,7 +542,8 @@ enum nt_tcp_next nt_tcp_input_ack(struct nt_tcp_engine *tcp, struct nt_tcb *t,
                                   struct nt_segment *segment);
 enum nt_tcp_next nt_tcp_input_text(struct nt_tcp_engine *tcp, struct nt_tcb *t,
                                    struct nt_segment *segment);
-void nt_tcp_input_fin(struct nt_tcp_engine *tcp, struct nt_tcb *t, const struct nt_segment *segment);
+void nt_tcp_input_fin(struct nt_tcp_engine *tcp, struct nt_tcb *t,
+                      const struct nt_segment *segment);
 void nt_tcp_challenge(struct nt_tcp_engine *tcp, struct nt_tcb *t); // RFC 5961 §7
 void nt_tcp_ack_soon(struct nt_tcp_engine *tcp, struct nt_tcb *t);
 void nt_tcp_ack_now(struct nt_tcp_engine *tcp, struct nt_tcb *t);

@@ -1,8 +1,8 @@
 // emit.c: one segment into the channel to IP.
 //
-// The header goes inline; payload is referenced where the program wrote it. The checksum field holds
-// the pseudo-header's sum (its length that of the whole super-segment); whoever needs the whole
-// checksum completes it.
+// The header goes inline; payload is referenced where the program wrote it. The checksum field
+// holds the pseudo-header's sum (its length that of the whole super-segment); whoever needs the
+// whole checksum completes it.
 #include "newtos_py/net/checksum.h"
 #include "newtos_py/net/ipv4.h"
 #include "servers/tcp/context.h"
@@ -10,7 +10,7 @@
 // The next free descriptor, its header cleared; NULL if there is no room.
 static struct nt_desc *begin(struct nt_tcp_engine *tcp)
 {
-    struct nt_producer *to_ip = tcp->config.to_ip;
+    struct nt_producer *to_ip = &tcp->to_ip;
     if (nt_producer_room(to_ip, 1) == 0)
         return NULL;
     struct nt_desc *desc = nt_producer_slot(to_ip);
@@ -24,7 +24,7 @@ static struct nt_desc *begin(struct nt_tcp_engine *tcp)
 
 static void finish(struct nt_tcp_engine *tcp)
 {
-    nt_producer_advance(tcp->config.to_ip);
+    nt_producer_advance(&tcp->to_ip);
     nt_tcp_count(tcp, NT_TCP_SEGMENTS_OUT);
     nt_txn_crash_point(&tcp->txn);
 }
@@ -216,7 +216,7 @@ bool nt_tcp_emit_fence(struct nt_tcp_engine *tcp, uint32_t number)
     desc->flags = 0;
     desc->tag = NT_FENCE_TCP + tcp->config.lane;
     desc->arg = number;
-    nt_producer_advance(tcp->config.to_ip);
+    nt_producer_advance(&tcp->to_ip);
     nt_txn_crash_point(&tcp->txn);
     return true;
 }

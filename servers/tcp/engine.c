@@ -16,7 +16,8 @@ enum port {
     PORT_RETURNS = 8, // + region number of the pool
 };
 
-// -- The arena -------------------------------------------------------------------------------------
+// -- The arena
+// -------------------------------------------------------------------------------------
 
 struct layout { // offsets in the arena's body
     uint64_t tcb;
@@ -40,8 +41,8 @@ static struct layout layout_of(const struct nt_tcp_shape *shape)
     at.listener = lines(at.time_wait + (uint64_t)shape->time_waits * sizeof(struct nt_time_wait));
     at.area = at.listener + (uint64_t)shape->listeners * sizeof(struct nt_tcp_listener);
     at.binding = lines(at.area + (uint64_t)NT_TCP_AREAS * sizeof(struct nt_tcp_area));
-    at.bytes = at.binding + (uint64_t)shape->binding_pages * NT_TCP_BINDING_PAGE *
-                                sizeof(struct nt_tcp_binding);
+    at.bytes = at.binding +
+               (uint64_t)shape->binding_pages * NT_TCP_BINDING_PAGE * sizeof(struct nt_tcp_binding);
     return at;
 }
 
@@ -59,6 +60,7 @@ void nt_tcp_view_tables(struct nt_tcp_view *view, const struct nt_tcp_globals *g
     view->tcb = (const struct nt_tcb *)(body + at.tcb);
     view->time_wait = (const struct nt_time_wait *)(body + at.time_wait);
     view->listener = (const struct nt_tcp_listener *)(body + at.listener);
+    view->area = (const struct nt_tcp_area *)(body + at.area);
 }
 
 static void derive_key(uint8_t key[16], uint64_t seed, uint8_t purpose)
@@ -108,8 +110,9 @@ static int open_arena(struct nt_tcp_engine *tcp, char *why, uint64_t why_bytes)
 {
     const struct nt_tcp_config *config = &tcp->config;
     struct layout at = layout_of(&config->shape);
-    int opened = nt_arena_open(&tcp->txn, config->arena, config->arena_bytes, NT_TCP_ARENA_KIND,
-                               NT_TCP_ARENA_LAYOUT, at.bytes, NT_TCP_JOURNAL_BYTES);
+    int opened =
+        nt_arena_open(&tcp->txn, config->arena.base, config->arena.bytes, NT_TCP_ARENA_KIND,
+                      NT_TCP_ARENA_LAYOUT, at.bytes, NT_TCP_JOURNAL_BYTES);
     if (opened == NT_ARENA_BAD) {
         (void)snprintf(why, why_bytes, "the arena is damaged, or of another version or shape");
         return -1;
@@ -129,16 +132,64 @@ static int open_arena(struct nt_tcp_engine *tcp, char *why, uint64_t why_bytes)
 
 static int add_ports(struct nt_tcp_engine *tcp)
 {
-    const struct nt_tcp_config *config = &tcp->config;
     bool again = tcp->recovered;
-    int result = nt_txn_add_consumer(&tcp->txn, PORT_FROM_IP, config->from_ip, again);
-    result |= nt_txn_add_producer(&tcp->txn, PORT_TO_IP, config->to_ip, again);
-    result |= nt_txn_add_consumer(&tcp->txn, PORT_FROM_SYSCALL, config->from_syscall, again);
-    result |= nt_txn_add_producer(&tcp->txn, PORT_TO_SYSCALL, config->to_syscall, again);
+    int result = nt_txn_add_consumer(&tcp->txn, PORT_FROM_IP, &tcp->from_ip, again);
+    result |= nt_txn_add_producer(&tcp->txn, PORT_TO_IP, &tcp->to_ip, again);
+    result |= nt_txn_add_consumer(&tcp->txn, PORT_FROM_SYSCALL, &tcp->from_syscall, again);
+    result |= nt_txn_add_producer(&tcp->txn, PORT_TO_SYSCALL, &tcp->to_syscall, again);
     for (uint32_t i = 0; i < NT_TCP_POOLS; i++)
-        if (config->returns[i] != NULL)
-            result |= nt_txn_add_producer(&tcp->txn, PORT_RETURNS + i, config->returns[i], again);
+        if (tcp->returns[i].page != NULL)
+            result |= nt_txn_add_producer(&tcp->txn, PORT_RETURNS + i, &tcp->returns[i], again);
     return result;
+}
+
+static int open_channels(struct nt_tcp_engine *tcp)
+{
+    enum { DESC = sizeof(struct nt_desc), RETURN = sizeof(struct nt_return) };
+    const struct nt_tcp_config *c = &tcp->config;
+    return nt_consumer_open(&tcp->from_ip, c->from_ip.base, c->from_ip.bytes, DESC) |
+           nt_producer_open(&tcp->to_ip, c->to_ip.base, c->to_ip.bytes, DESC) |
+           nt_consumer_open(&tcp->from_syscall, c->from_syscall.base, c->from_syscall.bytes, DESC) |
+           nt_producer_open(&tcp->to_syscall, c->to_syscall.base, c->to_syscall.bytes, DESC);
+}
+
+static int open_pools(struct nt_tcp_engine *tcp)
+{
+    const struct nt_tcp_config *c = &tcp->config;
+    int result = 0;
+    for (uint32_t i = 0; i < NT_TCP_POOLS; i++) {
+        if (c->pool[i].base == NULL)
+            continue;
+        result |= nt_pool_open(&tcp->pool[i], c->pool[i].base, c->pool[i].bytes, (uint16_t)i);
+        result |=
+            nt_regions_set(&tcp->regions, i, c->pool[i].base, c->pool[i].bytes, &tcp->pool[i]);
+        result |= nt_producer_open(&tcp->returns[i], c->returns[i].base, c->returns[i].bytes,
+                                   sizeof(struct nt_return));
+    }
+    return result;
+}
+
+// Everything that is mapped; 0, or -1 and why not.
+static int open_memory(struct nt_tcp_engine *tcp, char *why, uint64_t why_bytes)
+{
+    const struct nt_tcp_config *c = &tcp->config;
+    const char *what = NULL;
+    nt_bells_init(&tcp->bells);
+    if (c->status.bytes < sizeof(struct nt_status) || !nt_status_valid(c->status.base))
+        what = "the status page";
+    else if (c->netconf.bytes != sizeof(struct nt_netconf))
+        what = "the addresses and routes";
+    else if (open_channels(tcp) != 0)
+        what = "a channel";
+    else if (open_pools(tcp) != 0)
+        what = "a pool or its return channel";
+    if (what != NULL) {
+        (void)snprintf(why, why_bytes, "%s: not what it should be", what);
+        return -1;
+    }
+    tcp->status = c->status.base;
+    memcpy(&tcp->netconf, c->netconf.base, sizeof(tcp->netconf));
+    return 0;
 }
 
 // -- The private part ----------------------------------------------------------------------------
@@ -208,28 +259,29 @@ void nt_tcp_free(struct nt_tcp_engine *tcp)
 {
     if (tcp == NULL)
         return;
-    void *owned[] = {tcp->private,      tcp->node,          tcp->bucket,       tcp->tcb_free,
-                     tcp->tw_free,      tcp->tw_link,       tcp->areas,        tcp->attached,
-                     tcp->page,         tcp->page_free,     tcp->binding_next, tcp->binding_dirty,
-                     tcp->dirty,        tcp->listeners,     tcp->dirty_listener, tcp->region,
-                     tcp->control.entry, tcp->ack.entry,    tcp->data.entry};
+    void *owned[] = {tcp->private,       tcp->node,      tcp->bucket,         tcp->tcb_free,
+                     tcp->tw_free,       tcp->tw_link,   tcp->areas,          tcp->attached,
+                     tcp->page,          tcp->page_free, tcp->binding_next,   tcp->binding_dirty,
+                     tcp->dirty,         tcp->listeners, tcp->dirty_listener, tcp->region,
+                     tcp->control.entry, tcp->ack.entry, tcp->data.entry};
     for (size_t i = 0; i < sizeof(owned) / sizeof(owned[0]); i++)
         free(owned[i]);
     free(tcp);
 }
 
-// -- The step --------------------------------------------------------------------------------------
+// -- The step
+// --------------------------------------------------------------------------------------
 
 void nt_tcp_commit(struct nt_tcp_engine *tcp)
 {
-    bool sent = tcp->config.to_ip->tail != tcp->txn.port[PORT_TO_IP].published;
+    bool sent = tcp->to_ip.tail != tcp->txn.port[PORT_TO_IP].published;
     nt_txn_commit(&tcp->txn);
     nt_tcp_publish(tcp);
     nt_tcp_count(tcp, NT_TCP_COMMITS);
-    if (sent && tcp->config.bell_ip != NT_BELL_NONE)
-        nt_bells_mark(tcp->config.bells, tcp->config.bell_ip);
-    if (tcp->to_syscall_used && tcp->config.bell_syscall != NT_BELL_NONE)
-        nt_bells_mark(tcp->config.bells, tcp->config.bell_syscall);
+    if (sent)
+        nt_bells_mark(&tcp->bells, NT_TCP_BELL_IP);
+    if (tcp->to_syscall_used)
+        nt_bells_mark(&tcp->bells, NT_TCP_BELL_SYSCALL);
     tcp->to_syscall_used = false;
     nt_tcp_ring_owners(tcp);
 }
@@ -273,9 +325,9 @@ static uint32_t step(void *context, uint64_t now_ns, uint32_t budget)
 static bool has_work(void *context)
 {
     struct nt_tcp_engine *tcp = context;
-    bool room = nt_producer_room(tcp->config.to_ip, NT_TCP_CONTROL_ROOM) >= NT_TCP_CONTROL_ROOM;
-    return (room && nt_consumer_pending(tcp->config.from_ip) != 0) ||
-           nt_consumer_pending(tcp->config.from_syscall) != 0 || nt_tcp_areas_waiting(tcp) ||
+    bool room = nt_producer_room(&tcp->to_ip, NT_TCP_CONTROL_ROOM) >= NT_TCP_CONTROL_ROOM;
+    return (room && nt_consumer_pending(&tcp->from_ip) != 0) ||
+           nt_consumer_pending(&tcp->from_syscall) != 0 || nt_tcp_areas_waiting(tcp) ||
            (room && nt_tcp_lists_waiting(tcp));
 }
 
@@ -296,7 +348,8 @@ static uint64_t next_deadline(void *context)
     return first;
 }
 
-// -- Making ----------------------------------------------------------------------------------------
+// -- Making
+// ----------------------------------------------------------------------------------------
 
 struct nt_tcp_engine *nt_tcp_new(const struct nt_tcp_config *config, char *why, uint64_t why_bytes)
 {
@@ -312,7 +365,7 @@ struct nt_tcp_engine *nt_tcp_new(const struct nt_tcp_config *config, char *why, 
         return NULL;
     }
     empty_tables(tcp);
-    if (open_arena(tcp, why, why_bytes) != 0) {
+    if (open_memory(tcp, why, why_bytes) != 0 || open_arena(tcp, why, why_bytes) != 0) {
         nt_tcp_free(tcp);
         return NULL;
     }
@@ -322,8 +375,8 @@ struct nt_tcp_engine *nt_tcp_new(const struct nt_tcp_config *config, char *why, 
         .has_work = has_work,
         .next_deadline = next_deadline,
         .audit = nt_tcp_audit,
-        .bells = config->bells,
-        .status = config->status,
+        .bells = &tcp->bells,
+        .status = tcp->status,
         .device_fd = -1,
     };
     return tcp;
@@ -344,7 +397,7 @@ int nt_tcp_start(struct nt_tcp_engine *tcp, char *why, uint64_t why_bytes)
     nt_tcp_publish(tcp);
     for (uint32_t i = 0; i < tcp->attached_count; i++) {
         struct nt_area *area = &tcp->areas[tcp->attached[i]].view;
-        nt_store_release(&area->server->generation, tcp->config.status->generation);
+        nt_store_release(&area->server->generation, tcp->status->generation);
         // Every program looks at everything once: hints of the last generation may be lost.
         for (uint32_t slot = 0; slot < area->slots; slot++)
             if (area->slot_server[slot].state != NT_SLOT_FREE)
@@ -353,7 +406,12 @@ int nt_tcp_start(struct nt_tcp_engine *tcp, char *why, uint64_t why_bytes)
     return 0;
 }
 
-struct nt_engine *nt_tcp_engine(struct nt_tcp_engine *tcp) { return &tcp->engine; }
+struct nt_engine *nt_tcp_face(struct nt_tcp_engine *tcp) { return &tcp->engine; }
+
+int nt_tcp_set_bell(struct nt_tcp_engine *tcp, uint32_t bell, const uint32_t *sleeping, int fd)
+{
+    return bell < NT_TCP_BELL_QUEUES ? nt_bells_set(&tcp->bells, bell, sleeping, fd) : -1;
+}
 
 bool nt_tcp_was_recovered(const struct nt_tcp_engine *tcp) { return tcp->recovered; }
 
@@ -381,7 +439,7 @@ int nt_tcp_attach_area(struct nt_tcp_engine *tcp, const struct nt_area *area)
     tcp->attached[tcp->attached_count++] = area->number;
     if (tcp->area[area->number].state == NT_TCP_AREA_NONE)
         forget_slots(&own->view);
-    nt_store_release(&own->view.server->generation, tcp->config.status->generation);
+    nt_store_release(&own->view.server->generation, tcp->status->generation);
     return 0;
 }
 
@@ -393,18 +451,34 @@ void nt_tcp_detach_area(struct nt_tcp_engine *tcp, uint32_t number)
     while (tcp->attached[i] != number)
         i++;
     tcp->attached[i] = tcp->attached[--tcp->attached_count];
-    tcp->areas[number].attached = false;
-    tcp->areas[number].pending_count = 0;
-    for (uint32_t queue = 0; queue < NT_AREA_QUEUES; queue++)
-        tcp->areas[number].bell[queue] = NT_BELL_NONE;
+    struct nt_tcp_area_private *own = &tcp->areas[number];
+    own->attached = false;
+    own->pending_count = 0;
+    for (uint32_t queue = 0; queue < NT_AREA_QUEUES; queue++) {
+        if (own->bell[queue] != NT_BELL_NONE)
+            nt_bells_clear(&tcp->bells, own->bell[queue]);
+        own->bell[queue] = NT_BELL_NONE;
+    }
 }
 
-int nt_tcp_set_queue(struct nt_tcp_engine *tcp, uint32_t area, uint32_t queue, uint32_t bell)
+static uint32_t free_bell(const struct nt_tcp_engine *tcp)
 {
-    if (area >= NT_TCP_AREAS || queue >= NT_AREA_QUEUES ||
-        (bell >= NT_BELLS_MAX && bell != NT_BELL_NONE))
+    for (uint32_t i = NT_TCP_BELL_QUEUES; i < NT_BELLS_MAX; i++)
+        if (tcp->bells.bell[i].sleeping == NULL)
+            return i;
+    return NT_BELL_NONE;
+}
+
+int nt_tcp_set_queue(struct nt_tcp_engine *tcp, uint32_t area, uint32_t queue, int fd)
+{
+    if (area >= NT_TCP_AREAS || queue >= NT_AREA_QUEUES || !tcp->areas[area].attached)
         return -1;
-    tcp->areas[area].bell[queue] = (uint16_t)bell;
+    struct nt_tcp_area_private *own = &tcp->areas[area];
+    uint32_t bell = own->bell[queue] != NT_BELL_NONE ? own->bell[queue] : free_bell(tcp);
+    if (bell == NT_BELL_NONE ||
+        nt_bells_set(&tcp->bells, bell, &own->view.queue[queue].sleeping, fd) != 0)
+        return -1;
+    own->bell[queue] = (uint16_t)bell;
     return 0;
 }
 

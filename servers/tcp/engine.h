@@ -1,10 +1,10 @@
 // engine.h: the face of the TCP server's engine: what its Python face, the simulator and observers
 // use.
 //
-// An engine is made by nt_tcp_new() from a configuration of opened channels, pools and pages (all
-// of it stays the caller's and must outlive the engine), is told of areas, queues and listener
-// regions, and is started once. From then on its owner calls nt_engine.step; the other functions
-// only between two steps. One process owns it; none of these functions may be called from another.
+// An engine is made by nt_tcp_new() from mapped memory (all of which stays the caller's and must
+// outlive the engine), is told of areas, queues and listener regions, and is started once. From
+// then on its owner calls nt_engine.step; the other functions only between two steps. One process
+// owns it; none of these functions may be called from another.
 #ifndef NT_TCP_ENGINE_H
 #define NT_TCP_ENGINE_H
 
@@ -23,6 +23,13 @@
 enum {
     // Pools by region number: IP's and the drivers' (NT_REGION_IP_POOL, NT_REGION_DRIVER_POOL + n).
     NT_TCP_POOLS = 10,
+};
+
+enum nt_tcp_bell { // of nt_engine.bells; the caller sets those of its neighbours
+    NT_TCP_BELL_IP = 0,
+    NT_TCP_BELL_SYSCALL = 1,
+    NT_TCP_BELL_POOL = 8,    // + region number of the pool: its owner
+    NT_TCP_BELL_QUEUES = 64, // from here on: event queues
 };
 
 enum nt_tcp_counter { // nt_status.counter; the names are in servers/tcp/__init__.py
@@ -77,24 +84,24 @@ struct nt_tcp_shape { // sizes of the arena's tables
     uint32_t binding_pages; // of 64 slots
 };
 
+struct nt_tcp_span { // mapped memory; base NULL: none
+    void *base;
+    uint64_t bytes;
+};
+
 struct nt_tcp_config {
-    void *arena;
-    uint64_t arena_bytes;
     struct nt_tcp_shape shape;
-    struct nt_consumer *from_ip;
-    struct nt_producer *to_ip;
-    struct nt_consumer *from_syscall;
-    struct nt_producer *to_syscall;
-    struct nt_producer *returns[10]; // by region number of the pool; NULL: no such pool
-    struct nt_regions *regions;
-    struct nt_bells *bells;
-    uint32_t bell_ip; // NT_BELL_NONE: none
-    uint32_t bell_syscall;
-    uint32_t bell_pool[10];
-    struct nt_status *status;
+    struct nt_tcp_span arena;
+    struct nt_tcp_span status;
+    struct nt_tcp_span netconf; // struct nt_netconf, copied
+    struct nt_tcp_span from_ip;
+    struct nt_tcp_span to_ip;
+    struct nt_tcp_span from_syscall;
+    struct nt_tcp_span to_syscall;
+    struct nt_tcp_span pool[10];              // by region number
+    struct nt_tcp_span returns[10];           // to the pool's owner, by the pool's region number
     const struct nt_status *driver_status[8]; // whom fences wait for; NULL: no such driver
-    const struct nt_netconf *netconf;
-    uint64_t seed; // of the keys, where the arena is fresh
+    uint64_t seed;                            // of the keys, where the arena is fresh
     uint32_t lane;
 };
 
@@ -108,14 +115,15 @@ void nt_tcp_free(struct nt_tcp_engine *tcp);
 // Rebuilds what is private, publishes what was committed and looks at every slot again. Called
 // once, when all areas and listeners are mapped. -1: the arena makes no sense, `why` says where.
 int nt_tcp_start(struct nt_tcp_engine *tcp, char *why, uint64_t why_bytes);
-struct nt_engine *nt_tcp_engine(struct nt_tcp_engine *tcp);
+struct nt_engine *nt_tcp_face(struct nt_tcp_engine *tcp);
+int nt_tcp_set_bell(struct nt_tcp_engine *tcp, uint32_t bell, const uint32_t *sleeping, int fd);
 bool nt_tcp_was_recovered(const struct nt_tcp_engine *tcp);
 
 // `area` is copied; its memory must stay mapped until detach. -1: number out of range.
 int nt_tcp_attach_area(struct nt_tcp_engine *tcp, const struct nt_area *area);
 void nt_tcp_detach_area(struct nt_tcp_engine *tcp, uint32_t number);
-// The bell of an event queue of an area; NT_BELL_NONE: none.
-int nt_tcp_set_queue(struct nt_tcp_engine *tcp, uint32_t area, uint32_t queue, uint32_t bell);
+// The eventfd of an event queue of an attached area. -1: no such queue, or too many.
+int nt_tcp_set_queue(struct nt_tcp_engine *tcp, uint32_t area, uint32_t queue, int fd);
 int nt_tcp_map_listener(struct nt_tcp_engine *tcp, uint32_t number,
                         const struct nt_listener *listener);
 void nt_tcp_unmap_listener(struct nt_tcp_engine *tcp, uint32_t number);
@@ -131,6 +139,7 @@ struct nt_tcp_view {
     const struct nt_tcb *tcb;
     const struct nt_time_wait *time_wait;
     const struct nt_tcp_listener *listener;
+    const struct nt_tcp_area *area;
 };
 
 struct nt_tcp_row { // one socket, as ss shows it
@@ -141,17 +150,19 @@ struct nt_tcp_row { // one socket, as ss shows it
     uint8_t remote_addr[16];
     uint32_t recv_q; // bytes the program has not read; LISTEN: connections not accepted
     uint32_t send_q; // bytes not acknowledged; LISTEN: backlog
-    uint32_t area;
-    uint32_t slot;
+    uint32_t pid;    // of the program that owns it, 0: nobody
+    uint32_t snd_wscale;
+    uint32_t rcv_wscale;
     uint32_t mss;
+    uint32_t flight_bytes;
     uint32_t cwnd_bytes;
     uint32_t ssthresh_bytes;
     uint32_t srtt_us;
     uint32_t rttvar_us;
     uint32_t rto_ms;
     uint32_t retransmits;
-    uint32_t rx_ring_bytes;
     uint32_t snd_wnd_bytes;
+    uint32_t rcv_wnd_bytes;
     uint32_t timer_ms; // deadline of the retransmission timer or TIME-WAIT, 0: none
 };
 

@@ -24,8 +24,8 @@ static uint32_t tuple_hash(const struct nt_tcp_engine *tcp, const struct nt_tcp_
     uint64_t k0 = load64(tcp->globals->hash_key), k1 = load64(tcp->globals->hash_key + 8);
     uint64_t ports = (uint64_t)tuple->local_port << 16 | tuple->remote_port;
     uint64_t high = fold(load64(tuple->local_addr) ^ k1, load64(tuple->remote_addr) ^ k0);
-    uint64_t low = fold(load64(tuple->local_addr + 8) ^ k0 ^ ports,
-                        load64(tuple->remote_addr + 8) ^ k1);
+    uint64_t low =
+        fold(load64(tuple->local_addr + 8) ^ k0 ^ ports, load64(tuple->remote_addr + 8) ^ k1);
     uint64_t mixed = fold(high ^ k0, low ^ (ports * UINT64_C(0x9e3779b97f4a7c15)));
     return (uint32_t)(mixed ^ mixed >> 32);
 }

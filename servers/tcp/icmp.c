@@ -1,9 +1,9 @@
 // icmp.c: ICMP errors about segments of ours (RFC 5461, RFC 5927, RFC 1191).
 //
-// Anybody can send one: it counts only if the sequence number it quotes is in flight (RFC 5927 §4.1).
-// Hard errors end a connection that is being made; on an established one all errors are soft, for
-// retransmission finds out what is true. "Fragmentation needed" lowers the MSS and sends what is
-// outstanding again, never below a floor (RFC 5927 §7).
+// Anybody can send one: it counts only if the sequence number it quotes is in flight (RFC 5927
+// §4.1). Hard errors end a connection that is being made; on an established one all errors are
+// soft, for retransmission finds out what is true. "Fragmentation needed" lowers the MSS and sends
+// what is outstanding again, never below a floor (RFC 5927 §7).
 #include <errno.h>
 
 #include "newtos_py/net/icmp.h"

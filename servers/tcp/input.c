@@ -1,5 +1,5 @@
-// input.c: segment arrival, in the order of RFC 9293 §3.10.7: each step a function that says whether
-// to continue. Text and FIN are in input_text.c, the ACK field in input_ack.c.
+// input.c: segment arrival, in the order of RFC 9293 §3.10.7: each step a function that says
+// whether to continue. Text and FIN are in input_text.c, the ACK field in input_ack.c.
 #include <errno.h>
 
 #include "servers/tcp/context.h"
@@ -106,8 +106,7 @@ static bool acceptable(const struct nt_tcb *t, const struct nt_segment *segment)
 {
     uint32_t seq = segment->header.seq, len = nt_segment_len(segment);
     if (len == 0)
-        return seq == t->rcv_nxt ||
-               (nt_seq_ge(seq, t->rcv_nxt) && nt_seq_lt(seq, t->rcv_adv));
+        return seq == t->rcv_nxt || (nt_seq_ge(seq, t->rcv_nxt) && nt_seq_lt(seq, t->rcv_adv));
     // With a closed window the next byte's segment counts without its text: its ACK may open ours.
     if (seq == t->rcv_nxt)
         return true;
@@ -260,8 +259,8 @@ void nt_tcp_input(struct nt_tcp_engine *tcp, struct nt_segment *segment)
             nt_tcp_input_synchronized(tcp, t, segment);
         return;
     }
-    struct nt_tcp_listener *listener = nt_tcp_listener_find(tcp, segment->dst, header->dst_port,
-                                                            segment->src, header->src_port);
+    struct nt_tcp_listener *listener =
+        nt_tcp_listener_find(tcp, segment->dst, header->dst_port, segment->src, header->src_port);
     if (listener != NULL)
         nt_tcp_input_listen(tcp, listener, segment, 0, false);
     else

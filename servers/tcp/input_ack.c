@@ -36,8 +36,8 @@ static void send_lost(struct nt_tcp_engine *tcp, struct nt_tcb *t)
 static void grow_window(struct nt_tcb *t, uint32_t acked, uint32_t flight)
 {
     // In slow start a half-used window may grow too: super-segments round it down (as Linux).
-    bool limited = (t->flags & NT_TCB_CWND_LIMITED) ||
-                   (t->cwnd < t->ssthresh && t->cwnd < 2 * flight);
+    bool limited =
+        (t->flags & NT_TCB_CWND_LIMITED) || (t->cwnd < t->ssthresh && t->cwnd < 2 * flight);
     nt_cc_acked(t, acked, limited);
 }
 
@@ -169,8 +169,7 @@ enum nt_tcp_next nt_tcp_input_ack(struct nt_tcp_engine *tcp, struct nt_tcb *t,
     if (t->state == NT_TCP_SYN_RCVD && !complete_handshake(tcp, t, segment))
         return NT_TCP_DONE;
     // RFC 5961 §5.2: an ACK of what was never sent, or far too old, is challenged.
-    if (nt_seq_gt(header->ack, t->snd_max) ||
-        nt_seq_lt(header->ack, t->snd_una - t->snd_wnd_max)) {
+    if (nt_seq_gt(header->ack, t->snd_max) || nt_seq_lt(header->ack, t->snd_una - t->snd_wnd_max)) {
         nt_tcp_challenge(tcp, t);
         return NT_TCP_DONE;
     }

@@ -1,10 +1,12 @@
 // input_text.c: the seventh and eighth step of segment arrival: text and FIN.
 //
 // Payload is copied once, from the driver's buffer to where the program reads it; only then is the
-// buffer's use count looked at again, and only if it still is the one handed out do the bytes count.
+// buffer's use count looked at again, and only if it still is the one handed out do the bytes
+// count.
 //
 // The ring grows as its reader keeps up: if, within one lap, the window was what held the sender
-// while at least half of the ring was empty, it doubles when its tail is at its end (decision 0005).
+// while at least half of the ring was empty, it doubles when its tail is at its end (decision
+// 0005).
 #include "servers/tcp/context.h"
 
 // Copies to the ring under `geometry`, from `cursor` on.
@@ -77,14 +79,15 @@ void nt_tcp_ack_now(struct nt_tcp_engine *tcp, struct nt_tcb *t)
     nt_tcp_send_ack(tcp, t);
 }
 
-// RFC 9293 §3.8.6.3: within 40 ms; within one while the peer is in its first slow start or asked so.
+// RFC 9293 §3.8.6.3: within 40 ms; within one while the peer is in its first slow start or asked
+// so.
 void nt_tcp_ack_soon(struct nt_tcp_engine *tcp, struct nt_tcb *t)
 {
     bool quick = t->quick_acks != 0 || (t->options & NT_OPTION_QUICKACK);
     if (t->ack_deadline_ms != 0 || (t->flags & NT_TCB_ACK_NOW))
         return;
-    t->ack_deadline_ms = nt_ms_after(tcp->now_ms, quick ? NT_TCP_QUICK_ACK_MS
-                                                        : NT_TCP_DELAYED_ACK_MS);
+    t->ack_deadline_ms =
+        nt_ms_after(tcp->now_ms, quick ? NT_TCP_QUICK_ACK_MS : NT_TCP_DELAYED_ACK_MS);
     nt_tcp_timer_arm(tcp, t);
 }
 

@@ -1,10 +1,10 @@
 // isn.c: initial sequence numbers (RFC 6528) and timestamp offsets (RFC 7323 §5.4).
 //
-// An ISN is a 4 microsecond clock plus a keyed hash of the four-tuple: whoever does not know the key
-// learns nothing about other connections' numbers, and within one four-tuple they grow, so that the
-// next incarnation is told from the last. Timestamps get an offset of the two addresses only: they
-// too must grow from one connection of a pair of hosts to its next, for TIME-WAIT to be cut short
-// (RFC 6191).
+// An ISN is a 4 microsecond clock plus a keyed hash of the four-tuple: whoever does not know the
+// key learns nothing about other connections' numbers, and within one four-tuple they grow, so that
+// the next incarnation is told from the last. Timestamps get an offset of the two addresses only:
+// they too must grow from one connection of a pair of hosts to its next, for TIME-WAIT to be cut
+// short (RFC 6191).
 #include "servers/tcp/context.h"
 
 uint32_t nt_tcp_isn(const struct nt_tcp_engine *tcp, const struct nt_tcp_tuple *tuple)

@@ -6,8 +6,8 @@
 // comes again (as Linux does). Claiming it is the program's business: the claim words say how far
 // the ring is taken.
 //
-// A listener that closes resets what nobody accepted. It withdraws an entry with a claim word of its
-// own making, so that a restarted server tells those it withdrew from those a program took.
+// A listener that closes resets what nobody accepted. It withdraws an entry with a claim word of
+// its own making, so that a restarted server tells those it withdrew from those a program took.
 #include <errno.h>
 
 #include "servers/tcp/context.h"
@@ -36,7 +36,8 @@ static void publish_later(struct nt_tcp_engine *tcp, const struct nt_tcp_listene
     tcp->dirty_listener[tcp->dirty_listener_count++] = index;
 }
 
-// -- Finding ---------------------------------------------------------------------------------------
+// -- Finding
+// ---------------------------------------------------------------------------------------
 
 void nt_tcp_listener_link(struct nt_tcp_engine *tcp, uint32_t index)
 {
@@ -85,8 +86,7 @@ struct nt_tcp_listener *nt_tcp_listener_find(struct nt_tcp_engine *tcp, const ui
         return found;
     uint32_t choice = (nt_addr_hash(remote_addr) ^ remote_port * UINT32_C(2654435761)) % count;
     for (uint32_t i = first; i != NT_NO_INDEX; i = tcp->listeners[i].next)
-        if (tcp->listener[i].port == port && fit(&tcp->listener[i], addr) == best &&
-            choice-- == 0)
+        if (tcp->listener[i].port == port && fit(&tcp->listener[i], addr) == best && choice-- == 0)
             return &tcp->listener[i];
     return found;
 }
@@ -235,7 +235,7 @@ void nt_tcp_input_listen(struct nt_tcp_engine *tcp, struct nt_tcp_listener *list
         return;
     struct nt_path path;
     if (nt_tcp_accept_queue_full(tcp, listener) || syn_queue_full(tcp, listener) ||
-        nt_netconf_path(tcp->config.netconf, segment->src, &path) != 0) {
+        nt_netconf_path(&tcp->netconf, segment->src, &path) != 0) {
         nt_tcp_count(tcp, NT_TCP_LISTEN_DROPS);
         return;
     }
@@ -365,8 +365,7 @@ static uint32_t reset_unaccepted(struct nt_tcp_engine *tcp, struct nt_tcp_listen
     }
     for (; listener->accept_head != listener->accept_tail && done < budget; done++) {
         // The ring is written by us alone.
-        struct nt_accept_entry entry =
-            region->entry[listener->accept_head & (region->entries - 1)];
+        struct nt_accept_entry entry = region->entry[listener->accept_head & (region->entries - 1)];
         if (withdraw(region, listener->accept_head))
             reset_entry(tcp, &entry);
         nt_txn_crash_point(&tcp->txn);

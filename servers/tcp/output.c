@@ -27,9 +27,12 @@ static uint32_t congestion_window(const struct nt_tcb *t)
     return t->cwnd + nt_min_u32(t->dup_acks, 2) * t->mss;
 }
 
+// A super-segment is cut into no more than so many (gso.h has room for 128).
+enum { SEGMENTS_MAX = 120 };
+
 static uint32_t largest_segment(const struct nt_tcb *t)
 {
-    return t->gso_max > t->mss ? t->gso_max - t->gso_max % t->mss : t->mss;
+    return nt_max_u32(nt_min_u32(t->gso_max / t->mss, SEGMENTS_MAX), 1) * t->mss;
 }
 
 // Payload of the next segment; 0: none may go now.
@@ -110,11 +113,11 @@ bool nt_tcp_output(struct nt_tcp_engine *tcp, struct nt_tcb *t, bool *more)
             arm_persist(tcp, t);
             return true;
         }
-        if (nt_producer_room(tcp->config.to_ip, NT_TCP_CONTROL_ROOM) < NT_TCP_CONTROL_ROOM)
+        if (nt_producer_room(&tcp->to_ip, NT_TCP_CONTROL_ROOM) < NT_TCP_CONTROL_ROOM)
             return false;
         bool last = t->snd_nxt + len == t->tx_end;
-        uint8_t flags = (uint8_t)(NT_TCP_ACK | (last && len != 0 ? NT_TCP_PSH : 0) |
-                                  (fin ? NT_TCP_FIN : 0));
+        uint8_t flags =
+            (uint8_t)(NT_TCP_ACK | (last && len != 0 ? NT_TCP_PSH : 0) | (fin ? NT_TCP_FIN : 0));
         if (!nt_tcp_emit_segment(tcp, t, t->snd_nxt, len, flags))
             return false;
         sent(tcp, t, len, fin);

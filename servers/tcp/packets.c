@@ -18,11 +18,11 @@ enum {
 
 void nt_tcp_return_buffer(struct nt_tcp_engine *tcp, const struct nt_ref *ref)
 {
-    if (ref->region >= NT_TCP_POOLS || tcp->config.returns[ref->region] == NULL)
+    if (ref->region >= NT_TCP_POOLS || tcp->returns[ref->region].page == NULL)
         return;
-    const struct nt_pool *pool = tcp->config.regions->entry[ref->region].pool;
+    const struct nt_pool *pool = tcp->regions.entry[ref->region].pool;
     int64_t buffer = pool == NULL ? -1 : nt_pool_buffer_at(pool, ref->offset, ref->len);
-    struct nt_producer *out = tcp->config.returns[ref->region];
+    struct nt_producer *out = &tcp->returns[ref->region];
     if (buffer < 0 || nt_producer_room(out, 1) == 0)
         return; // nobody's buffer; and a ring has as many slots as its pool has buffers
     struct nt_return back = {.buffer = (uint32_t)buffer, .use = ref->use, .region = ref->region};
@@ -36,10 +36,9 @@ void nt_tcp_ring_owners(struct nt_tcp_engine *tcp)
 {
     for (uint32_t pools = tcp->return_pending; pools != 0; pools &= pools - 1) {
         uint32_t region = (uint32_t)__builtin_ctz(pools);
-        const struct nt_producer *out = tcp->config.returns[region];
-        if (out->tail - nt_load_relaxed(&out->peer->head) >= RETURNS_BEFORE_BELL &&
-            tcp->config.bell_pool[region] != NT_BELL_NONE)
-            nt_bells_mark(tcp->config.bells, tcp->config.bell_pool[region]);
+        const struct nt_producer *out = &tcp->returns[region];
+        if (out->tail - nt_load_relaxed(&out->peer->head) >= RETURNS_BEFORE_BELL)
+            nt_bells_mark(&tcp->bells, NT_TCP_BELL_POOL + region);
     }
     tcp->return_pending = 0;
 }
@@ -63,11 +62,11 @@ static uint32_t parse_ip(struct nt_segment *segment, const uint8_t *ip, uint32_t
 // NULL: counted.
 static const uint8_t *resolve(struct nt_tcp_engine *tcp, const struct nt_ref *ref)
 {
-    if (ref->region >= NT_TCP_POOLS || tcp->config.regions->entry[ref->region].pool == NULL) {
+    if (ref->region >= NT_TCP_POOLS || tcp->regions.entry[ref->region].pool == NULL) {
         nt_tcp_count(tcp, NT_TCP_BAD_DESCRIPTORS);
         return NULL;
     }
-    const uint8_t *ip = nt_regions_resolve(tcp->config.regions, ref);
+    const uint8_t *ip = nt_regions_resolve(&tcp->regions, ref);
     if (ip == NULL)
         nt_tcp_count(tcp, NT_TCP_STALE_BUFFERS);
     return ip;
@@ -94,14 +93,14 @@ static void handle_packet(struct nt_tcp_engine *tcp, const struct nt_desc *desc,
             return;
         }
     }
-    if (!nt_pool_current(tcp->config.regions->entry[ref->region].pool, ref)) {
+    if (!nt_pool_current(tcp->regions.entry[ref->region].pool, ref)) {
         nt_tcp_count(tcp, NT_TCP_STALE_BUFFERS);
         return;
     }
     segment.seq = segment.header.seq;
     segment.len = end - l4 - segment.header.header_bytes;
     segment.payload = ip + l4 + segment.header.header_bytes;
-    segment.pool = tcp->config.regions->entry[ref->region].pool;
+    segment.pool = tcp->regions.entry[ref->region].pool;
     segment.ref = *ref;
     nt_tcp_count(tcp, NT_TCP_SEGMENTS_IN);
     nt_tcp_input(tcp, &segment);
@@ -129,10 +128,10 @@ static void handle(struct nt_tcp_engine *tcp, const struct nt_desc *desc, uint32
 
 uint32_t nt_tcp_handle_packets(struct nt_tcp_engine *tcp, uint32_t budget)
 {
-    struct nt_consumer *in = tcp->config.from_ip;
+    struct nt_consumer *in = &tcp->from_ip;
     uint32_t done = 0;
     for (; done < budget && nt_consumer_pending(in) != 0; done++) {
-        if (nt_producer_room(tcp->config.to_ip, NT_TCP_INPUT_ROOM) < NT_TCP_INPUT_ROOM)
+        if (nt_producer_room(&tcp->to_ip, NT_TCP_INPUT_ROOM) < NT_TCP_INPUT_ROOM)
             break;
         handle(tcp, nt_consumer_slot(in), in->head);
         nt_consumer_advance(in);

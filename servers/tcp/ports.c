@@ -56,7 +56,8 @@ uint16_t nt_tcp_choose_port(struct nt_tcp_engine *tcp, const uint8_t local[16],
     uint32_t offset = (uint32_t)hash;
     uint32_t *cursor = &tcp->globals->port_cursor[hash >> 60];
     for (uint32_t i = 0; i < TRIES; i++) {
-        uint16_t port = (uint16_t)(NT_TCP_PORT_FIRST + (offset % PORTS + *cursor % PORTS + i) % PORTS);
+        uint16_t port =
+            (uint16_t)(NT_TCP_PORT_FIRST + (offset % PORTS + *cursor % PORTS + i) % PORTS);
         struct nt_tcp_tuple tuple = {local, remote, port, remote_port};
         if (listening_on(tcp, port) || !tuple_free(tcp, &tuple, time_wait))
             continue;

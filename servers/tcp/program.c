@@ -2,8 +2,8 @@
 //
 // A program's activity bits say which slots to look at; they are hints, taken over word by word and
 // worked off sixteen a step. Everything read from a program's block is read once, then checked: a
-// value that cannot be breaks that socket (ECONNABORTED) and is counted, nothing else. A block whose
-// generation is not the slot's is not read at all.
+// value that cannot be breaks that socket (ECONNABORTED) and is counted, nothing else. A block
+// whose generation is not the slot's is not read at all.
 #include <errno.h>
 
 #include "servers/tcp/context.h"
@@ -151,9 +151,8 @@ static void sweep_tcb(struct nt_tcp_engine *tcp, struct nt_tcb *t,
     if (t->request != seen.request && (seen.request & 0xff) == NT_MAIL_CONNECT) {
         struct nt_endpoint target = program->target;
         t->request = seen.request;
-        t->reply_errno = nt_tcb_connected(t) || t->remote_port != 0
-                             ? EISCONN
-                             : nt_tcp_connect(tcp, t, &target);
+        t->reply_errno =
+            nt_tcb_connected(t) || t->remote_port != 0 ? EISCONN : nt_tcp_connect(tcp, t, &target);
     }
     take_options(tcp, t, program, &seen);
     if (nt_tcb_connected(t) &&

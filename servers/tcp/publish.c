@@ -8,6 +8,12 @@
 // seen by the second.
 #include "servers/tcp/context.h"
 
+static void ring(struct nt_tcp_engine *tcp, const struct nt_tcp_area_private *own, uint32_t queue)
+{
+    if (own->bell[queue] != NT_BELL_NONE)
+        nt_bells_mark(&tcp->bells, own->bell[queue]);
+}
+
 static void wake(struct nt_tcp_engine *tcp, struct nt_area *area, uint32_t slot)
 {
     struct nt_slot_server *server = &area->slot_server[slot];
@@ -16,7 +22,7 @@ static void wake(struct nt_tcp_engine *tcp, struct nt_area *area, uint32_t slot)
         queue = 0; // counted and dealt with when the slot is swept
     nt_store_release(&server->events, server->events + 1);
     nt_area_set_ready(area, queue, slot);
-    nt_bells_mark(tcp->config.bells, tcp->areas[area->number].bell[queue]);
+    ring(tcp, &tcp->areas[area->number], queue);
 }
 
 void nt_tcp_wake_slot(struct nt_tcp_engine *tcp, struct nt_area *area, uint32_t slot)
@@ -215,10 +221,14 @@ static void wake_binding(struct nt_tcp_engine *tcp, const struct nt_tcp_dirty *d
     if (!own->attached)
         return;
     bool worth = dirty->changed;
-    if (b->kind == NT_TCP_BINDING_TCB && (tcp->tcb[b->object].flags & NT_TCB_TAKEN))
+    uint32_t slot = nt_tcp_binding_slot(tcp, dirty->binding);
+    // Who claims or takes a slot looks at it afterwards: before, there is nobody to tell.
+    if (nt_load_acquire(&own->view.slot_program[slot].generation) != b->generation)
+        return;
+    if (b->kind == NT_TCP_BINDING_TCB)
         worth = worth || writer_wakes(&own->view, &tcp->tcb[b->object], dirty);
     if (worth)
-        wake(tcp, &own->view, nt_tcp_binding_slot(tcp, dirty->binding));
+        wake(tcp, &own->view, slot);
 }
 
 static void publish_grants(struct nt_tcp_engine *tcp, struct nt_tcp_area_private *own)
@@ -233,7 +243,7 @@ static void publish_grants(struct nt_tcp_engine *tcp, struct nt_tcp_area_private
     own->granted_published = tail;
     if (was_empty) {
         nt_area_set_ready(area, 0, slot);
-        nt_bells_mark(tcp->config.bells, own->bell[0]);
+        ring(tcp, own, 0);
     }
 }
 

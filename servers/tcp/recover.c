@@ -1,9 +1,9 @@
 // recover.c: private state made from the arena, at every start.
 //
-// The arena has been rolled back to its last commit (arena.h). Everything in it is walked once: what
-// is free goes on the free lists, what lives into the hash table and on the send lists that might
-// have had it; then all slots are published and swept, for nothing of what happened meanwhile left a
-// reliable trace. Reads the arena only; its sizes were checked when it was opened.
+// The arena has been rolled back to its last commit (arena.h). Everything in it is walked once:
+// what is free goes on the free lists, what lives into the hash table and on the send lists that
+// might have had it; then all slots are published and swept, for nothing of what happened meanwhile
+// left a reliable trace. Reads the arena only; its sizes were checked when it was opened.
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -99,8 +99,8 @@ static int recover_tcb(struct nt_tcp_engine *tcp, uint32_t index, char *why, uin
 {
     struct nt_tcb *t = &tcp->tcb[index];
     if (t->state > NT_TCP_CLOSING || t->ooo_count > NT_TCP_OOO_RANGES ||
-        (nt_tcb_has_slot(t) && (t->area >= NT_TCP_AREAS ||
-                                nt_tcp_binding_index(tcp, t->area, t->slot) == NT_NO_INDEX)))
+        (nt_tcb_has_slot(t) &&
+         (t->area >= NT_TCP_AREAS || nt_tcp_binding_index(tcp, t->area, t->slot) == NT_NO_INDEX)))
         return bad(why, why_bytes, "TCB", index);
     if (!nt_tcb_connected(t))
         return 0;
@@ -143,7 +143,7 @@ static int recover_time_waits(struct nt_tcp_engine *tcp)
     qsort(order, count, sizeof(*order), by_expiry);
     for (uint32_t i = 0; i < count; i++)
         nt_tcp_time_wait_link(tcp, (uint32_t)order[i]);
-    tcp->config.status->counter[NT_TCP_TIME_WAITS_IN_USE] = count;
+    tcp->status->counter[NT_TCP_TIME_WAITS_IN_USE] = count;
     free(order);
     return 0;
 }
@@ -172,8 +172,7 @@ int nt_tcp_recover(struct nt_tcp_engine *tcp, char *why, uint64_t why_bytes)
         else if (recover_tcb(tcp, i, why, why_bytes) != 0)
             return -1;
     }
-    tcp->config.status->counter[NT_TCP_TCBS_IN_USE] =
-        tcp->config.shape.tcbs - tcp->tcb_free_count;
+    tcp->status->counter[NT_TCP_TCBS_IN_USE] = tcp->config.shape.tcbs - tcp->tcb_free_count;
     if (recover_time_waits(tcp) != 0)
         return bad(why, why_bytes, "memory for TIME-WAIT blocks:", tcp->config.shape.time_waits);
     return 0;

@@ -9,7 +9,7 @@
 
 bool nt_tcp_reply(struct nt_tcp_engine *tcp, const struct nt_request *reply)
 {
-    struct nt_producer *out = tcp->config.to_syscall;
+    struct nt_producer *out = &tcp->to_syscall;
     if (nt_producer_room(out, 1) == 0)
         return false;
     struct nt_desc *desc = nt_producer_slot(out);
@@ -50,7 +50,7 @@ static uint32_t bind_socket(struct nt_tcp_engine *tcp, struct nt_request *reques
         return EINVAL;
     struct nt_endpoint *local = &request->endpoint;
     if (!nt_addr_is_unspecified(local->addr) && !nt_addr_is_loopback(local->addr) &&
-        !nt_netconf_is_local(tcp->config.netconf, local->addr))
+        !nt_netconf_is_local(&tcp->netconf, local->addr))
         return EADDRNOTAVAIL;
     if (local->port == 0)
         local->port = nt_tcp_choose_bind_port(tcp, local->addr);
@@ -102,6 +102,7 @@ static uint32_t area_new(struct nt_tcp_engine *tcp, const struct nt_request *req
         nt_tcp_area_touch(tcp, area);
         area->state = NT_TCP_AREA_LIVE;
         area->slots = tcp->areas[request->area].view.slots;
+        area->pid = request->arg;
         // The grant ring goes on where a server before us, if any, left it.
         area->grant_tail = tcp->areas[request->area].view.server->grant_tail;
         tcp->areas[request->area].granted_published = area->grant_tail;
@@ -152,10 +153,10 @@ static bool handle(struct nt_tcp_engine *tcp, struct nt_request *request)
 
 uint32_t nt_tcp_handle_requests(struct nt_tcp_engine *tcp, uint32_t budget)
 {
-    struct nt_consumer *in = tcp->config.from_syscall;
+    struct nt_consumer *in = &tcp->from_syscall;
     uint32_t done = 0;
     for (; done < budget && nt_consumer_pending(in) != 0; done++) {
-        if (nt_producer_room(tcp->config.to_syscall, 1) == 0)
+        if (nt_producer_room(&tcp->to_syscall, 1) == 0)
             break;
         const struct nt_desc *desc = nt_consumer_slot(in);
         struct nt_request request;

@@ -20,7 +20,7 @@ static struct nt_tcb *pop(struct nt_tcp_engine *tcp, struct nt_tcp_fifo *fifo,
                           enum nt_tcp_queued which)
 {
     uint32_t index = fifo->entry[fifo->head++ & fifo->mask];
-    tcp->private[index].queued &= (uint8_t)~(uint32_t)which;
+    tcp->private[index].queued &= (uint8_t) ~(uint32_t)which;
     return &tcp->tcb[index];
 }
 

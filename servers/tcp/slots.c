@@ -125,14 +125,13 @@ static bool passed(struct nt_tcp_engine *tcp, uint32_t number)
         if (status == NULL)
             continue;
         drivers = true;
-        uint32_t seen =
-            (uint32_t)nt_load_acquire(&status->fence[NT_FENCE_TCP + tcp->config.lane]);
+        uint32_t seen = (uint32_t)nt_load_acquire(&status->fence[NT_FENCE_TCP + tcp->config.lane]);
         if (nt_seq_lt(seen, number))
             return false;
     }
     if (drivers)
         return true;
-    const struct nt_producer *to_ip = tcp->config.to_ip;
+    const struct nt_producer *to_ip = &tcp->to_ip;
     return nt_load_acquire(&to_ip->peer->head) == to_ip->page->tail;
 }
 
@@ -200,7 +199,8 @@ void nt_tcp_grant(struct nt_tcp_engine *tcp, uint32_t number)
     }
 }
 
-// -- Dead areas ------------------------------------------------------------------------------------
+// -- Dead areas
+// ------------------------------------------------------------------------------------
 
 static void give_up_pages(struct nt_tcp_engine *tcp, uint32_t number)
 {

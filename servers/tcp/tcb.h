@@ -28,7 +28,7 @@ enum {
     // Out-of-order ranges kept a connection. More holes than this at once are rare, and what is
     // dropped is sent again.
     NT_TCP_OOO_RANGES = 15,
-    NT_TCP_REPLIES = 64,     // replies kept for requests that are repeated
+    NT_TCP_REPLIES = 64,      // replies kept for requests that are repeated
     NT_TCP_PORT_CURSORS = 16, // RFC 6056 §3.3.4: the table of counters
     NT_TCP_BINDING_PAGE = 64, // slots a page of bindings
     NT_TCP_AREA_PAGES = 128,  // pages an area: 8192 slots
@@ -50,26 +50,26 @@ enum nt_tcp_state { // numbered as Linux does, for TCP_INFO and ss
 };
 
 enum nt_tcb_flags {
-    NT_TCB_ACK_NOW = 1,         // an acknowledgement is owed at once
-    NT_TCB_SYN_DUE = 2,         // a SYN or SYN-ACK is to be sent
-    NT_TCB_RETRANSMIT = 4,      // the segment at snd_una is to be sent again
-    NT_TCB_FORCE = 8,           // send at least something, whatever window, Nagle and cork say
-    NT_TCB_FIN_QUEUED = 16,     // the program sends no more: FIN after tx_end
-    NT_TCB_FIN_SENT = 32,       // at least once
-    NT_TCB_FIN_ACKED = 64,      // ours, by the peer
-    NT_TCB_RX_FIN = 128,        // the peer's FIN was received in order
-    NT_TCB_RX_FIN_AHEAD = 256,  // it was received out of order: rcv_fin_seq
+    NT_TCB_ACK_NOW = 1,          // an acknowledgement is owed at once
+    NT_TCB_SYN_DUE = 2,          // a SYN or SYN-ACK is to be sent
+    NT_TCB_RETRANSMIT = 4,       // the segment at snd_una is to be sent again
+    NT_TCB_FORCE = 8,            // send at least something, whatever window, Nagle and cork say
+    NT_TCB_FIN_QUEUED = 16,      // the program sends no more: FIN after tx_end
+    NT_TCB_FIN_SENT = 32,        // at least once
+    NT_TCB_FIN_ACKED = 64,       // ours, by the peer
+    NT_TCB_RX_FIN = 128,         // the peer's FIN was received in order
+    NT_TCB_RX_FIN_AHEAD = 256,   // it was received out of order: rcv_fin_seq
     NT_TCB_PROGRAM_CLOSED = 512, // the program said CLOSE: nobody reads any more
-    NT_TCB_TIMESTAMPS = 1024,   // both ends sent the option
-    NT_TCB_RECOVERY = 2048,     // in fast recovery until snd_una passes `recover`
-    NT_TCB_RTT_TIMING = 4096,   // rtt_seq and rtt_start_us are set
-    NT_TCB_PERSIST = 8192,      // the retransmission timer probes a window, or lets go of a cork
-    NT_TCB_PASSIVE = 16384,     // made by a SYN to a listener
-    NT_TCB_TAKEN = 32768,       // the program's block is of this generation
-    NT_TCB_BOUND = 65536,       // by bind(): keeps its port while CLOSED
+    NT_TCB_TIMESTAMPS = 1024,    // both ends sent the option
+    NT_TCB_RECOVERY = 2048,      // in fast recovery until snd_una passes `recover`
+    NT_TCB_RTT_TIMING = 4096,    // rtt_seq and rtt_start_us are set
+    NT_TCB_PERSIST = 8192,       // the retransmission timer probes a window, or lets go of a cork
+    NT_TCB_PASSIVE = 16384,      // made by a SYN to a listener
+    NT_TCB_TAKEN = 32768,        // the program's block is of this generation
+    NT_TCB_BOUND = 65536,        // by bind(): keeps its port while CLOSED
     NT_TCB_WINDOW_LIMITED = 131072, // in this lap of the RX ring the window was what held the peer
     NT_TCB_CWND_LIMITED = 262144,   // cwnd was what held us since the last acknowledgement
-    NT_TCB_FENCE = 524288,      // unacknowledged bytes may be referenced when the slot is freed
+    NT_TCB_FENCE = 524288,          // unacknowledged bytes may be referenced when the slot is freed
     NT_TCB_WINDOW_UPDATE = 1048576, // the window was announced smaller than half the ring
 };
 
@@ -181,7 +181,7 @@ enum nt_tcp_listener_state {
 
 struct nt_tcp_listener {
     uint32_t mark;
-    uint8_t state; // enum nt_tcp_listener_state
+    uint8_t state;   // enum nt_tcp_listener_state
     uint8_t options; // low bits of enum nt_slot_options
     uint16_t port;
     uint8_t addr[16];
@@ -190,9 +190,9 @@ struct nt_tcp_listener {
     uint32_t generation;
     uint32_t number; // of its region
     uint32_t backlog;
-    uint32_t accept_head;   // entries before it are taken
-    uint32_t accept_tail;   // entries filled
-    uint32_t unlisten;      // CLOSING: number of the request to answer
+    uint32_t accept_head;    // entries before it are taken
+    uint32_t accept_tail;    // entries filled
+    uint32_t unlisten;       // CLOSING: number of the request to answer
     uint8_t answer_unlisten; // 1: there is one
     uint8_t slot_closed;     // 1: the program said CLOSE, the slot is free afterwards
     uint8_t pad[2];
@@ -211,7 +211,8 @@ struct nt_tcp_area {
     uint32_t slots;
     uint32_t grant_tail;
     uint32_t dead_request; // DYING: number of the request to answer
-    uint32_t pad[11];
+    uint32_t pid;          // of its program, for observers
+    uint32_t pad[10];
     uint16_t page[128]; // page of bindings + 1, by slot / 64; 0: none yet
 };
 

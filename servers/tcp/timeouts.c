@@ -111,8 +111,9 @@ static void keepalive(struct nt_tcp_engine *tcp, struct nt_tcb *t)
     if (silent_ms < keep_idle_ms(t) || t->snd_una != t->snd_max) {
         // Heard meanwhile, or retransmission finds out anyway.
         t->keep_probes = 0;
-        t->idle_deadline_ms = nt_ms_after(tcp->now_ms, nt_max_u32(1000, keep_idle_ms(t) -
-                                          nt_min_u32(silent_ms, keep_idle_ms(t))));
+        t->idle_deadline_ms =
+            nt_ms_after(tcp->now_ms,
+                        nt_max_u32(1000, keep_idle_ms(t) - nt_min_u32(silent_ms, keep_idle_ms(t))));
         return;
     }
     if (t->keep_probes >= (t->keep_count != 0 ? t->keep_count : NT_TCP_KEEP_COUNT)) {

@@ -42,7 +42,7 @@ void nt_tcp_time_wait_free(struct nt_tcp_engine *tcp, uint32_t index)
     unlink_block(tcp, index);
     tw->state = NT_TCP_FREE;
     tcp->tw_free[tcp->tw_free_count++] = index;
-    tcp->config.status->counter[NT_TCP_TIME_WAITS_IN_USE]--;
+    tcp->status->counter[NT_TCP_TIME_WAITS_IN_USE]--;
 }
 
 // The connection must not be in the hash table any more.
@@ -122,8 +122,8 @@ void nt_tcp_input_time_wait(struct nt_tcp_engine *tcp, uint32_t index, struct nt
     if (header->flags & NT_TCP_RST)
         return;
     if ((header->flags & (NT_TCP_SYN | NT_TCP_ACK)) == NT_TCP_SYN && syn_is_newer(tw, header)) {
-        struct nt_tcp_listener *listener = nt_tcp_listener_find(
-            tcp, segment->dst, header->dst_port, segment->src, header->src_port);
+        struct nt_tcp_listener *listener = nt_tcp_listener_find(tcp, segment->dst, header->dst_port,
+                                                                segment->src, header->src_port);
         if (listener != NULL) {
             uint32_t last = tw->snd_nxt;
             nt_tcp_count(tcp, NT_TCP_TIME_WAIT_REUSED);

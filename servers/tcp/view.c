@@ -27,7 +27,13 @@ uint32_t nt_tcp_view_rows(const struct nt_tcp_view *view)
     return view->globals->listeners + view->globals->tcbs + view->globals->time_waits;
 }
 
-static bool listener_row(const struct nt_tcp_listener *listener, struct nt_tcp_row *row)
+static uint32_t pid_of(const struct nt_tcp_view *view, uint32_t area)
+{
+    return area < view->globals->areas && area < NT_TCP_AREAS ? view->area[area].pid : 0;
+}
+
+static bool listener_row(const struct nt_tcp_view *view, const struct nt_tcp_listener *listener,
+                         struct nt_tcp_row *row)
 {
     if (listener->state == NT_TCP_LISTENER_FREE)
         return false;
@@ -36,12 +42,11 @@ static bool listener_row(const struct nt_tcp_listener *listener, struct nt_tcp_r
     nt_addr_copy(row->local_addr, listener->addr);
     row->recv_q = listener->accept_tail - listener->accept_head;
     row->send_q = listener->backlog;
-    row->area = listener->area;
-    row->slot = listener->slot;
+    row->pid = pid_of(view, listener->area);
     return true;
 }
 
-static bool tcb_row(const struct nt_tcb *t, struct nt_tcp_row *row)
+static bool tcb_row(const struct nt_tcp_view *view, const struct nt_tcb *t, struct nt_tcp_row *row)
 {
     if (t->state == NT_TCP_FREE)
         return false;
@@ -52,8 +57,10 @@ static bool tcb_row(const struct nt_tcb *t, struct nt_tcp_row *row)
     nt_addr_copy(row->remote_addr, t->remote_addr);
     row->recv_q = nt_tcb_rx_tail(t) - t->rx_head;
     row->send_q = t->tx_end - 1 - t->iss - nt_tcb_tx_head(t);
-    row->area = t->area;
-    row->slot = t->slot;
+    row->pid = pid_of(view, t->area);
+    row->snd_wscale = t->snd_wscale;
+    row->rcv_wscale = t->rcv_wscale;
+    row->flight_bytes = t->snd_max - t->snd_una;
     row->mss = t->mss;
     row->cwnd_bytes = t->cwnd;
     row->ssthresh_bytes = t->ssthresh;
@@ -61,7 +68,7 @@ static bool tcb_row(const struct nt_tcb *t, struct nt_tcp_row *row)
     row->rttvar_us = t->rttvar_us;
     row->rto_ms = t->rto_ms;
     row->retransmits = t->retransmits;
-    row->rx_ring_bytes = nt_geometry_valid(t->rx_geometry) ? nt_geometry_size(t->rx_geometry) : 0;
+    row->rcv_wnd_bytes = t->rcv_adv - t->rcv_nxt;
     row->snd_wnd_bytes = t->snd_wnd;
     row->timer_ms = t->rtx_deadline_ms;
     return true;
@@ -76,7 +83,6 @@ static bool time_wait_row(const struct nt_time_wait *tw, struct nt_tcp_row *row)
     row->remote_port = tw->remote_port;
     nt_addr_copy(row->local_addr, tw->local_addr);
     nt_addr_copy(row->remote_addr, tw->remote_addr);
-    row->area = NT_TCP_NO_AREA;
     row->timer_ms = tw->expires_ms;
     return true;
 }
@@ -86,10 +92,10 @@ bool nt_tcp_view_row(const struct nt_tcp_view *view, uint32_t index, struct nt_t
     const struct nt_tcp_globals *globals = view->globals;
     *row = (struct nt_tcp_row){0};
     if (index < globals->listeners)
-        return listener_row(&view->listener[index], row);
+        return listener_row(view, &view->listener[index], row);
     index -= globals->listeners;
     if (index < globals->tcbs)
-        return tcb_row(&view->tcb[index], row);
+        return tcb_row(view, &view->tcb[index], row);
     index -= globals->tcbs;
     return index < globals->time_waits && time_wait_row(&view->time_wait[index], row);
 }

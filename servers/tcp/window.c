@@ -8,9 +8,12 @@
 bool nt_tcp_look_at_reader(struct nt_tcp_engine *tcp, struct nt_tcb *t)
 {
     const struct nt_area *area = nt_tcb_area(tcp, t);
-    if (area == NULL || !(t->flags & NT_TCB_TAKEN))
+    if (area == NULL)
         return true;
-    uint32_t rx_head = nt_load_acquire(&area->slot_program[t->slot].rx_head);
+    const struct nt_slot_program *program = &area->slot_program[t->slot];
+    if (nt_load_acquire(&program->generation) != t->generation)
+        return true; // not claimed yet
+    uint32_t rx_head = nt_load_acquire(&program->rx_head);
     if (rx_head - t->rx_head > nt_tcb_rx_tail(t) - t->rx_head)
         return false;
     t->rx_head = rx_head;
