@@ -278,6 +278,7 @@ class IpLab:
 
     def buffers_free(self) -> tuple[int, int]:
         """Free small and large buffers of the IP pool, by their use counts."""
+        self.run()
         use = struct.unpack(f"={SMALL + LARGE}H", self.world.read(
             self.pool.memory, 4096, 2 * (SMALL + LARGE)
         ))  # fmt: skip
