@@ -306,6 +306,25 @@ class UdpLab:
         number: int | None = None,
     ) -> list[Reply]:
         """Post a request; whatever replies come now."""
+        self.push_request(
+            kind, area, slot=slot, generation=generation, options=options, to=to, arg=arg,
+            number=number,
+        )  # fmt: skip
+        return self.replies()
+
+    def push_request(
+        self,
+        kind: int,
+        area: int,
+        *,
+        slot: int = 0,
+        generation: int = 0,
+        options: int = 0,
+        to: Endpoint = (ANY, 0),
+        arg: int = 0,
+        number: int | None = None,
+    ) -> None:
+        """Post a request and leave the engine at rest."""
         if number is None:
             self.requests += 1
             number = self.requests
@@ -313,7 +332,6 @@ class UdpLab:
             number, kind, area, slot, generation, arg, options, 0, 0, pack(to[0]), to[1], 0, 0
         )
         assert self.syscall_in.push(Desc(REQUEST, data))
-        return self.replies()
 
     def replies(self) -> list[Reply]:
         """Replies to the syscall server."""

@@ -95,7 +95,7 @@ void nt_ip_in_flight_collect(struct nt_ip *ip)
             nt_ip_timer(ip, ip->now_ns + COLLECT_INTERVAL_MS * NT_IP_MS);
             continue;
         }
-        nt_buffers_free(&ip->buffers, entry->buffer - 1);
+        nt_ip_release(ip, entry->buffer - 1);
         NT_IP_TOUCH(ip, entry);
         entry->buffer = 0;
     }

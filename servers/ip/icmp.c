@@ -86,7 +86,7 @@ static void large_echo(struct nt_ip *ip, const struct nt_ip_in *in, struct nt_ip
     if (still_there(ip, in))
         nt_ip_output_buffer(ip, out, (uint32_t)buffer);
     else
-        nt_buffers_free(&ip->buffers, (uint32_t)buffer);
+        nt_ip_release(ip, (uint32_t)buffer);
 }
 
 static void echo(struct nt_ip *ip, const struct nt_ip_in *in, const struct nt_icmp *request)

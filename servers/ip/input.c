@@ -166,5 +166,5 @@ void nt_ip_input_own(struct nt_ip *ip, struct nt_ip_in *in, uint32_t buffer, uin
     if (deliver(ip, in))
         nt_buffers_set_state(&ip->buffers, buffer, NT_BUFFER_UP);
     else
-        nt_buffers_free(&ip->buffers, buffer);
+        nt_ip_release(ip, buffer);
 }

@@ -60,7 +60,7 @@ static struct nt_ip_waiting *oldest(struct nt_ip *ip, uint32_t neighbour, uint32
 
 static void drop_waiting(struct nt_ip *ip, struct nt_ip_waiting *waiting)
 {
-    nt_buffers_free(&ip->buffers, waiting->buffer);
+    nt_ip_release(ip, waiting->buffer);
     free_waiting(ip, waiting);
     nt_ip_count(ip, NT_IP_COUNT_WAITING_DROPPED);
 }

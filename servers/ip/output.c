@@ -129,7 +129,7 @@ int64_t nt_ip_gather(struct nt_ip *ip, const struct nt_ip_out *out, uint32_t *le
     uint8_t *packet = packet_in(ip, (uint32_t)buffer);
     nt_ip_header(out, nt_ip_next_id(ip, out), out->len, 0, false, packet);
     if (!copy_payload(ip, out, packet + NT_IPV4_HEADER_BYTES)) {
-        nt_buffers_free(&ip->buffers, (uint32_t)buffer);
+        nt_ip_release(ip, (uint32_t)buffer);
         nt_ip_count(ip, NT_IP_COUNT_BAD_DESCRIPTOR);
         return -1;
     }
@@ -239,7 +239,7 @@ void nt_ip_transmit_buffer(struct nt_ip *ip, uint32_t interface, const uint8_t m
 {
     if (!nt_ip_in_flight_room(ip)) {
         nt_ip_count(ip, NT_IP_COUNT_DRIVER_FULL);
-        nt_buffers_free(&ip->buffers, buffer);
+        nt_ip_release(ip, buffer);
         return;
     }
     uint32_t before = ip->link[interface].out.tail;
@@ -247,7 +247,7 @@ void nt_ip_transmit_buffer(struct nt_ip *ip, uint32_t interface, const uint8_t m
     if (ip->link[interface].out.tail != before && out->ref_count != 0)
         nt_ip_in_flight_add(ip, interface, buffer);
     else
-        nt_buffers_free(&ip->buffers, buffer);
+        nt_ip_release(ip, buffer);
 }
 
 // Where a packet goes; NULL, and everything done, if it goes nowhere or has been copied.
@@ -293,7 +293,7 @@ void nt_ip_output_buffer(struct nt_ip *ip, const struct nt_ip_out *out, uint32_t
     if (mac != NULL)
         nt_ip_transmit_buffer(ip, interface, mac, out, buffer);
     else
-        nt_buffers_free(&ip->buffers, buffer);
+        nt_ip_release(ip, buffer);
 }
 
 // -- From above ------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ static void forget(struct nt_ip *ip, struct nt_ip_reassembly *entry)
 
 static void discard(struct nt_ip *ip, struct nt_ip_reassembly *entry)
 {
-    nt_buffers_free(&ip->buffers, entry->buffer);
+    nt_ip_release(ip, entry->buffer);
     forget(ip, entry);
 }
 

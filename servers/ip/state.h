@@ -182,6 +182,8 @@ struct nt_ip {
     bool announced;         // our addresses, once after the arena was new
     uint64_t defended_ns;   // when an address of ours was last defended
     uint64_t stale_returns; // already counted
+    uint32_t released_count;
+    uint32_t released[NT_BUFFERS_MAX]; // held buffers that the next commit frees
 };
 
 // A packet that came in, as far as it has been looked at.
@@ -231,6 +233,14 @@ static inline void nt_ip_count(struct nt_ip *ip, enum nt_ip_counter counter)
 static inline void nt_ip_timer(struct nt_ip *ip, uint64_t at_ns)
 {
     ip->deadline_ns = nt_min_u64(ip->deadline_ns, at_ns);
+}
+
+// Frees a held buffer with the next commit, not before: if we die until then, what it holds is
+// needed again, so nothing of this transaction may be written into it.
+static inline void nt_ip_release(struct nt_ip *ip, uint32_t buffer)
+{
+    nt_assert(ip->released_count < NT_BUFFERS_MAX);
+    ip->released[ip->released_count++] = buffer;
 }
 
 // The journal's copy of an object, once a transaction.

@@ -26,8 +26,16 @@ static void ring_driver(struct nt_ip *ip, uint32_t driver)
     link->pushed = false;
 }
 
+static void free_released(struct nt_ip *ip)
+{
+    for (uint32_t i = 0; i < ip->released_count; i++)
+        nt_buffers_free(&ip->buffers, ip->released[i]);
+    ip->released_count = 0;
+}
+
 static void commit(struct nt_ip *ip)
 {
+    free_released(ip);
     nt_txn_commit(&ip->txn);
     for (uint32_t i = 0; i < NT_IP_DRIVERS; i++)
         if (ip->link[i].exists)
