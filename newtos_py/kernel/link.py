@@ -4,12 +4,12 @@ A SOCK_SEQPACKET socket pair. What has been sent reaches the other end even if t
 next moment, so a sender need not wait to know that a message is safe: only that it is acted upon.
 """
 
-import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from newtos_py.errors import NewtosError
 from newtos_py.kernel.codec import Codec
+from newtos_py.kernel.descriptors import close_all, receive_with, send_with
 
 # A setup names every region of a server (about 100 bytes each) and passes a descriptor for each;
 # SCM_MAX_FD is 253.
@@ -57,16 +57,14 @@ class Link:
     def send_encoded(self, text: bytes, descriptors: Sequence[int]) -> None:
         """Send an encoded message; errors as send."""
         try:
-            socket.send_fds(self._socket, [text], descriptors, socket.MSG_NOSIGNAL)
+            send_with(self._socket, text, descriptors)
         except (BrokenPipeError, ConnectionResetError):
             raise LinkClosedError("the other end of a link is gone") from None
 
     def receive(self) -> object:
         """Receive one message; LinkClosedError at the end, BlockingIOError if there is none yet."""
         try:
-            text, descriptors, flags, _ = socket.recv_fds(
-                self._socket, _MESSAGE_BYTES, _MAX_FDS, socket.MSG_CMSG_CLOEXEC
-            )
+            text, descriptors, flags = receive_with(self._socket, _MESSAGE_BYTES, _MAX_FDS)
         except ConnectionResetError:
             raise LinkClosedError("the other end of a link is gone") from None
         if not text:
@@ -91,9 +89,3 @@ def link_pair() -> tuple[socket.socket, socket.socket]:
     for end in pair:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
     return pair
-
-
-def close_all(descriptors: Iterable[int]) -> None:
-    """Close descriptors that nobody took."""
-    for descriptor in descriptors:
-        os.close(descriptor)

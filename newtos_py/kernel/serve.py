@@ -7,7 +7,6 @@ need it and nothing here depends on rs, until somebody stops it (`newtos clean`)
 
 import os
 import signal
-import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +17,7 @@ from newtos_py.kernel import messages as m
 from newtos_py.kernel._kernel import ffi, lib
 from newtos_py.kernel.clock import now_ns
 from newtos_py.kernel.link import Link, LinkClosedError
+from newtos_py.kernel.log import log
 from newtos_py.kernel.mapping import make_context
 from newtos_py.kernel.process import pin, set_name
 from newtos_py.kernel.sched import set_slice
@@ -53,10 +53,9 @@ def main(spec: ServerSpec, host: str, role: str, link_fd: int, log_fd: int) -> N
     except LinkClosedError:
         return  # rs died before this server was anything
     except Exception as error:
-        traceback.print_exc()
+        log(traceback.format_exc())
         reason = str(error) if isinstance(error, NewtosError | OSError) else repr(error)
         link.send(m.Failed(reason))
-    sys.stderr.flush()
 
 
 def _serve(spec: ServerSpec, link: Link) -> None:
@@ -84,7 +83,7 @@ def _settle(loop: m.LoopPart) -> None:
         set_slice(loop.slice_us)
     except OSError as error:
         # Only the wake-up is slower without it, and a sandbox may forbid the call.
-        print(f"no scheduler slice: {error.strerror}", file=sys.stderr)
+        log(f"no scheduler slice: {error.strerror}")
 
 
 def _introduce(memory: Memory, setup: m.Setup) -> None:
@@ -107,7 +106,7 @@ def _start(
     try:
         return _create(create, context, parts), False
     except ArenaUnusableError as error:
-        print(f"cold start: {error}", file=sys.stderr)
+        log(f"cold start: {error}")
     assert context.arena is not None, "only an arena can be unusable"
     ffi.buffer(ffi.cast("char *", context.arena.address), context.arena.bytes)[:] = bytes(
         context.arena.bytes
@@ -136,16 +135,8 @@ def _run(
         try:
             _obey(running, parts, link)
         except LinkClosedError:
+            log("rs is gone; serving on without it")
             loop.control_fd = -1
-            _let_go_of_log()
-
-
-def _let_go_of_log() -> None:
-    """Nobody reads the log any more: printing must not fail."""
-    null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-    for standard in (1, 2):
-        os.dup2(null, standard)
-    os.close(null)
 
 
 def _obey(running: RunningServer, parts: SharedParts, link: Link) -> None:

@@ -11,6 +11,7 @@ from newtos_py.errors import NewtosError
 from newtos_py.kernel import messages as m
 from newtos_py.kernel._kernel import lib
 from newtos_py.kernel.codec import Fd
+from newtos_py.kernel.descriptors import close_all
 from newtos_py.kernel.mapping import map_part
 from newtos_py.kernel.region import all_of, unmap_memory
 from newtos_py.kernel.server import AreaMapping, ListenerMapping, Memory, RunningServer
@@ -25,18 +26,19 @@ class SharedParts:
         self.listeners: dict[int, ListenerMapping] = {}
 
     def add(self, message: object) -> Callable[[RunningServer], None]:
-        """Map what a message brings; answers how to tell the engine."""
+        """Map what a message brings; answers how to tell the engine.
+
+        What is mapped already stays: rs repeats itself if the syscall server died over an attach.
+        """
         match message:
             case m.AreaPart():
-                area = self.areas[message.area] = _map_area(message)
-                return lambda running: running.map_area(area)
+                return self._add_area(message)
             case m.AreaGone():
                 return lambda running: self._drop_area(running, message.area)
             case m.QueuePart():
                 return self._add_queue(message)
             case m.ListenerPart():
-                listener = self.listeners[message.listener] = _map_listener(message)
-                return lambda running: running.map_listener(listener)
+                return self._add_listener(message)
             case m.ListenerGone():
                 return lambda running: self._drop_listener(running, message.listener)
         raise NewtosError(f"rs sent what a server can't use: {message!r}")
@@ -49,6 +51,21 @@ class SharedParts:
             running.set_queue(number, queue, doorbell)
         for listener in self.listeners.values():
             running.map_listener(listener)
+
+    def _add_area(self, part: m.AreaPart) -> Callable[[RunningServer], None]:
+        if part.area in self.areas:
+            parts = (part.program, part.server, part.hint)
+            close_all(each.number for each in parts if each is not None)
+            return _know_already
+        area = self.areas[part.area] = _map_area(part)
+        return lambda running: running.map_area(area)
+
+    def _add_listener(self, part: m.ListenerPart) -> Callable[[RunningServer], None]:
+        if part.listener in self.listeners:
+            close_all((part.ring.number, part.claims.number))
+            return _know_already
+        listener = self.listeners[part.listener] = _map_listener(part)
+        return lambda running: running.map_listener(listener)
 
     def _add_queue(self, part: m.QueuePart) -> Callable[[RunningServer], None]:
         key = (part.area, part.queue)
@@ -80,6 +97,10 @@ class SharedParts:
         running.unmap_listener(number)
         unmap_memory(listener.ring)
         unmap_memory(listener.claims)
+
+
+def _know_already(_running: RunningServer) -> None:
+    """There is nothing to tell."""
 
 
 def _map_area(part: m.AreaPart) -> AreaMapping:

@@ -17,10 +17,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from newtos_py.errors import NewtosError
+from newtos_py.kernel.async_link import AsyncLink
 from newtos_py.kernel.link import Link
 from newtos_py.kernel.process import adopt_orphans, set_title
 from newtos_py.rs import front, wiring
-from newtos_py.rs.async_link import AsyncLink
 from newtos_py.rs.host import Host, Instance
 from newtos_py.rs.regions import HostRegion, create_host_region
 from newtos_py.rs.runtime import RuntimeDir, new_token, open_runtime_dir, region_name

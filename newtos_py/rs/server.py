@@ -20,10 +20,10 @@ from typing import Protocol
 
 from newtos_py.errors import NewtosError
 from newtos_py.kernel import messages as m
+from newtos_py.kernel.async_link import AsyncLink
 from newtos_py.kernel.clock import now_ns
 from newtos_py.kernel.codec import Fd
 from newtos_py.kernel.link import Link, link_pair
-from newtos_py.rs.async_link import AsyncLink
 from newtos_py.rs.host_log import HostLog, LogPipe
 from newtos_py.rs.process_id import ProcessId, identify
 from newtos_py.rs.records import ServerRecord, ServerState

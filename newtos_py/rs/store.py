@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from newtos_py.kernel import messages as m
 from newtos_py.kernel.codec import Fd
-from newtos_py.kernel.link import close_all
+from newtos_py.kernel.descriptors import close_all
 from newtos_py.kernel.server import TCP
 from newtos_py.rs import wiring
 

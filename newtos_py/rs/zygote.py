@@ -17,7 +17,8 @@ from contextlib import suppress
 
 from newtos_py.kernel import serve
 from newtos_py.kernel.codec import Fd
-from newtos_py.kernel.link import Link, LinkClosedError, close_all
+from newtos_py.kernel.descriptors import close_all
+from newtos_py.kernel.link import Link, LinkClosedError
 from newtos_py.kernel.messages import ZYGOTE_CODEC, Exited, Fork, Forked
 from newtos_py.kernel.process import set_title
 from newtos_py.kernel.server import ServerSpec

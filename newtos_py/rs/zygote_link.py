@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from newtos_py.errors import NewtosError
+from newtos_py.kernel.async_link import AsyncLink
 from newtos_py.kernel.link import Link, link_pair
 from newtos_py.kernel.messages import ZYGOTE_CODEC, Exited, Fork, Forked
-from newtos_py.rs.async_link import AsyncLink
 from newtos_py.rs.host_log import LogPipe
 from newtos_py.rs.process_id import ProcessId, identify
 

@@ -1,128 +1,53 @@
 """rs with fake servers (fake_servers.py): boot order, failures, restarts, nothing left behind."""
 
 import os
-import shutil
 import signal
 import socket
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rs_world import (
+    DEADLINE_S,
+    FAKES,
+    TWO_HOSTS,
+    World,
+    everything,
+    leftovers,
+    make_world,
+    regions_named,
+    until,
+)
 
 from newtos_py.kernel._kernel import ffi, lib
 from newtos_py.kernel.region import all_of, map_memory, open_region, unmap_memory
 from newtos_py.rs import front
-from newtos_py.rs.boot import BootedRs, BootError, start_rs, stop_hosts
+from newtos_py.rs.boot import BootError, stop_hosts
 from newtos_py.rs.clean import clean
-from newtos_py.rs.process_id import ProcessId, is_alive, send_signal, wait_for_exit
-from newtos_py.rs.records import HostRecord, ServerRecord, ServerState
-from newtos_py.rs.runtime import RuntimeDir, open_runtime_dir, region_name
+from newtos_py.rs.process_id import send_signal, wait_for_exit
+from newtos_py.rs.records import ServerState
+from newtos_py.rs.runtime import region_name
 from newtos_py.rs.server import FREE_RESTARTS, LAST_DELAY_S, MAX_QUICK_DEATHS, restart_delay_s
 
-FAKES = ("wire", "ip", "udp", "tcp", "syscall")
-TWO_HOSTS = """
-[host.web]
-address = "10.0.0.2/24"
-[host.client]
-address = "10.0.0.3/24"
-[wire.lan]
-hosts = ["web", "client"]
-"""
-ONE_HOST = """
-[host.web]
-address = "10.0.0.2/24"
-"""
-DEADLINE_S = 20.0
 DESC_BYTES = 192
-
-
-class World:
-    """A runtime directory of its own, and a folder that tells fakes to misbehave."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.runtime: RuntimeDir = open_runtime_dir(root / "run")
-        self.booted: list[BootedRs] = []
-
-    def start(self, topology: str = ONE_HOST, *, attached: bool = True) -> BootedRs:
-        file = self.root / "net.toml"
-        file.write_text(topology)
-        fakes = [front.Replacement(name, f"fake_servers:{name.upper()}") for name in FAKES]
-        rs = start_rs(file, self.runtime, attached=attached, replacements=fakes)
-        self.booted.append(rs)
-        return rs
-
-    def boot(self, topology: str = ONE_HOST) -> BootedRs:
-        rs = self.start(topology)
-        rs.wait_until_ready()
-        return rs
-
-    def tell(self, what: str) -> None:
-        (self.root / what).touch()
-
-    def host(self, name: str = "web") -> HostRecord:
-        return self.runtime.find_host(name)
-
-    def server(self, role: str, host: str = "web") -> ServerRecord:
-        (found,) = (server for server in self.host(host).servers if server.role == role)
-        return found
-
-    def process(self, role: str, host: str = "web") -> ProcessId:
-        process = self.server(role, host).process
-        assert process is not None
-        return process
-
-    def kill(self, role: str) -> None:
-        """Kill a server and wait until its next generation is ready, or it is left down."""
-        before = self.server(role)
-        assert before.process is not None
-        assert send_signal(before.process, signal.SIGKILL)
-
-        def is_settled() -> bool:
-            now = self.server(role)
-            is_next = now.generation > before.generation and now.state is ServerState.RUNNING
-            return is_next or now.state is ServerState.FAILED
-
-        until(is_settled)
-
-    def counter(self, role: str, index: int) -> int:
-        status = open_region(region_name(self.host().token, "web", f"status.{role}"))
-        memory = map_memory(status.descriptor, status.bytes)
-        value: int = ffi.cast("struct nt_status *", memory.address).counter[index]
-        unmap_memory(memory)
-        os.close(status.descriptor)
-        return value
-
-    def command(self, word: bytes) -> None:
-        """Have the fake syscall server keep or drop one of everything."""
-        path = self.runtime.control_path(self.host().token, "web")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
-            connection.settimeout(DEADLINE_S)
-            connection.connect(str(path))
-            connection.send(word)
-            assert connection.recv(100) == b"done"
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        os.sched_yield()
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    root = Path(tempfile.mkdtemp(prefix="newtos-test-"))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    monkeypatch.setenv("NEWTOS_FAKES", str(root))
-    world = World(root)
-    yield world
-    for rs in world.booted:
-        rs.stop()
-    clean(world.runtime)
-    shutil.rmtree(root)
+    with make_world(FAKES) as world:
+        monkeypatch.setenv("NEWTOS_FAKES", str(world.root))
+        yield world
+
+
+def command(world: World, word: bytes) -> None:
+    """Have the fake syscall server keep or drop one of everything."""
+    path = world.runtime.control_path(world.host().token, "web")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        connection.settimeout(DEADLINE_S)
+        connection.connect(str(path))
+        connection.send(word)
+        assert connection.recv(100) == b"done"
 
 
 class Asker:
@@ -155,23 +80,6 @@ class Asker:
         assert lib.nt_producer_push(self._producer, slot)
         until(lambda: lib.nt_consumer_pop(self._consumer, slot))
         return slot.tag, slot.arg
-
-
-def regions_named(part: str) -> list[str]:
-    return [path.name for path in Path("/dev/shm").iterdir() if part in path.name]
-
-
-def leftovers(world: World, token: str, processes: list[ProcessId]) -> list[str]:
-    regions = regions_named(f".{token}.")
-    files = [str(path) for path in world.runtime.path.iterdir()]
-    alive = [str(process) for process in processes if is_alive(process)]
-    return regions + files + alive
-
-
-def everything(world: World) -> tuple[str, list[ProcessId]]:
-    records = world.runtime.running_hosts()
-    processes = [process for record in records for process in (record.rs, *record.processes)]
-    return records[0].token, processes
 
 
 # -- Up ----------------------------------------------------------------------------------------
@@ -274,7 +182,7 @@ def test_a_server_that_keeps_dying_is_left_down(world: World) -> None:
     log = world.runtime.log_path(world.host().token, "web").read_text()
     assert f"udp died {MAX_QUICK_DEATHS} times in a row; it is left down" in log
     # What it would have to follow does not wait for it.
-    world.command(b"keep")
+    command(world, b"keep")
 
 
 def test_delays_grow_and_end() -> None:
@@ -303,7 +211,7 @@ def test_a_dead_zygote_takes_nobody_along(world: World) -> None:
 def test_what_programs_share_is_handed_out_and_again_after_a_restart(world: World) -> None:
     world.boot(TWO_HOSTS)
     mapped, as_server, unmapped, queues, listeners, gone = range(6)
-    world.command(b"keep")
+    command(world, b"keep")
     for role in ("wire.lan", "ip", "tcp0"):
         assert world.counter(role, mapped) == 1
         assert world.counter(role, as_server) == (role == "tcp0")
@@ -316,7 +224,7 @@ def test_what_programs_share_is_handed_out_and_again_after_a_restart(world: Worl
     assert world.counter("tcp0", queues) == world.counter("tcp0", listeners) == 2
     world.kill("syscall")
     assert world.counter("syscall", 0) == len(("program", "area", "queue", "listener", "note"))
-    world.command(b"drop")
+    command(world, b"drop")
     assert world.counter("tcp0", gone) == 1
     assert [world.counter(role, unmapped) for role in ("wire.lan", "ip", "tcp0")] == [1] * 3
     world.kill("syscall")

@@ -1,4 +1,4 @@
-"""A link as rs uses it: sending never waits for the other end, receiving calls back.
+"""A link in an event loop: sending never waits for the other end, receiving calls back.
 
 A server that does not read (it is stopped, or dying) must not hold up rs. What its socket does not
 take stays in a queue here, with duplicates of the descriptors, until it does or the link is closed.
@@ -9,7 +9,8 @@ import os
 from collections import deque
 from collections.abc import Callable
 
-from newtos_py.kernel.link import Link, LinkClosedError, close_all
+from newtos_py.kernel.descriptors import close_all
+from newtos_py.kernel.link import Link, LinkClosedError
 
 
 class AsyncLink:

@@ -1,0 +1,226 @@
+"""What each request of a program does (control.h). Every one may be done twice (program.py)."""
+
+import errno
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+
+from newtos_py.servers.syscall.control import ControlMessage
+from newtos_py.servers.syscall.keeper import Keeper, KeepError
+from newtos_py.servers.syscall.listeners import Listeners, Owner
+from newtos_py.servers.syscall.memory import make_area, make_listener
+from newtos_py.servers.syscall.names import interface_lines, resolve
+from newtos_py.servers.syscall.program import Program
+from newtos_py.servers.syscall.transactions import Transactions
+from newtos_py.servers.syscall.transport import Request
+
+from newtos_py.kernel import messages as m
+from newtos_py.kernel._kernel import lib
+from newtos_py.kernel.codec import Fd
+from newtos_py.kernel.descriptors import close_all
+from newtos_py.kernel.log import log
+from newtos_py.kernel.memfd import reopen_read_only
+from newtos_py.kernel.server import TCP, ServerContext
+
+Fds = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply and its descriptors; `temporary` ones are closed once it is sent."""
+
+    message: ControlMessage
+    descriptors: tuple[int, ...] = ()
+    temporary: tuple[int, ...] = ()
+
+    def close(self) -> None:
+        """Close what was opened for the reply only."""
+        close_all(self.temporary)
+
+
+_Call = Callable[[Program, ControlMessage, Fds], Awaitable[Reply]]
+
+
+class Calls:
+    """All requests."""
+
+    def __init__(
+        self,
+        context: ServerContext,
+        *,
+        keeper: Keeper,
+        transactions: Transactions,
+        listeners: Listeners,
+        roles: Mapping[int, str],
+        programs: Mapping[int, Program],
+    ) -> None:
+        """`roles` are the servers by protocol, `programs` all that are connected."""
+        self._context = context
+        self._keeper = keeper
+        self._transactions = transactions
+        self._listeners = listeners
+        self._roles = roles
+        self._programs = programs
+        self._by_kind: Mapping[int, _Call] = {
+            lib.NT_CTL_HELLO: self._hello,
+            lib.NT_CTL_ATTACH: self._attach,
+            lib.NT_CTL_QUEUE: self._queue,
+            lib.NT_CTL_BIND: self._bind,
+            lib.NT_CTL_LISTEN: self._listen,
+            lib.NT_CTL_UNLISTEN: self._unlisten,
+            lib.NT_CTL_RESOLVE: self._resolve,
+            lib.NT_CTL_IFADDRS: self._ifaddrs,
+        }
+
+    async def do(self, program: Program, message: ControlMessage, descriptors: Fds) -> Reply:
+        """Do a request; what can't be done is answered with an errno."""
+        call = self._by_kind.get(message.kind)
+        if call is None:
+            return Reply(message.failed(errno.ENOSYS))
+        try:
+            return await call(program, message, descriptors)
+        except KeepError as error:
+            log(f"process {program.pid}: {error}")
+            return Reply(message.failed(errno.ENETDOWN))
+        except OSError as error:
+            log(f"process {program.pid}: {error}")
+            return Reply(message.failed(error.errno or errno.EIO))
+
+    async def _hello(self, _program: Program, message: ControlMessage, _fds: Fds) -> Reply:
+        return _text_reply(message, self._context.host)
+
+    # -- Memory ------------------------------------------------------------------------------
+
+    async def _attach(self, program: Program, message: ControlMessage, _fds: Fds) -> Reply:
+        role = self._roles.get(message.protocol)
+        if role is None:
+            return Reply(message.failed(errno.EPROTONOSUPPORT))
+        area = program.areas.get(message.protocol)
+        if area is None:
+            number = self._free_area()
+            if number is None:
+                return Reply(message.failed(errno.ENFILE))
+            area = make_area(program.number, program.pid, number, message.protocol)
+            program.areas[message.protocol] = area
+        # Again, if a former generation died over it: then this waits until all have it mapped.
+        await self._keeper.do(area)
+        request = Request(0, lib.NT_REQ_AREA_NEW, area.area, arg=program.pid)
+        done = await self._transactions.do(program.number, message.number, role, request)
+        if done.error:
+            return Reply(message.failed(done.error))
+        server = reopen_read_only(area.server.number)
+        neighbour = self._context.neighbour(role)
+        descriptors = (
+            area.memory.number,
+            server,
+            area.hint.number,
+            neighbour.doorbell,
+            neighbour.status_fd,
+        )
+        answer = replace(message, area=area.area, arg=area.slots)
+        return Reply(answer, descriptors, temporary=(server,))
+
+    async def renew_area(self, role: str, area: m.KeepArea) -> None:
+        """Tell a server of an area that it has forgotten."""
+        request = Request(0, lib.NT_REQ_AREA_NEW, area.area, arg=area.pid)
+        await self._transactions.do_unnoted(role, request)
+
+    async def _queue(self, program: Program, message: ControlMessage, descriptors: Fds) -> Reply:
+        if len(descriptors) != 1 or message.arg >= lib.NT_AREA_QUEUES:
+            return Reply(message.failed(errno.EINVAL))
+        await self._keeper.do(m.KeepQueue(0, program.number, message.arg, Fd(descriptors[0])))
+        return Reply(message)
+
+    def _free_area(self) -> int | None:
+        """The lowest area number that no program has; None if there is none left."""
+        used = {area.area for program in self._programs.values() for area in program.areas.values()}
+        return next((i for i in range(lib.NT_AREAS_MAX) if i not in used), None)
+
+    # -- Names of sockets ----------------------------------------------------------------------
+
+    async def _bind(self, program: Program, message: ControlMessage, _fds: Fds) -> Reply:
+        area = program.areas.get(message.protocol)
+        if area is None:
+            return Reply(message.failed(errno.EBADF))
+        request = Request(
+            0,
+            lib.NT_REQ_BIND,
+            area.area,
+            message.slot,
+            message.generation,
+            options=message.options,
+            endpoint=message.endpoint,
+        )
+        role = self._roles[message.protocol]
+        done = await self._transactions.do(program.number, message.number, role, request)
+        return Reply(replace(message, error=done.error, endpoint=done.endpoint))
+
+    async def _listen(self, program: Program, message: ControlMessage, _fds: Fds) -> Reply:
+        area = program.areas.get(TCP)
+        if area is None or message.protocol != TCP:
+            return Reply(message.failed(errno.EOPNOTSUPP))
+        owner = Owner(area.area, message.slot, message.generation)
+        listener = self._listeners.find(owner)
+        if listener is None:
+            listener = self._make_listener(owner, message.arg)
+        # As in _attach: also where it is there, but perhaps not yet everywhere.
+        await self._keeper.do(listener)
+        request = Request(
+            0,
+            lib.NT_REQ_LISTEN,
+            owner.area,
+            owner.slot,
+            owner.generation,
+            arg=listener.listener,
+            options=message.options,
+        )
+        done = await self._transactions.do(
+            program.number, message.number, self._roles[TCP], request
+        )
+        if done.error:
+            await self.drop_listener(listener.listener)
+            return Reply(message.failed(done.error))
+        ring = reopen_read_only(listener.ring.number)
+        answer = replace(message, arg=listener.entries)
+        return Reply(answer, (ring, listener.claims.number), temporary=(ring,))
+
+    def _make_listener(self, owner: Owner, backlog: int) -> m.KeepListener:
+        number = self._listeners.claim(owner)
+        self._keeper.note(*self._listeners.note(number))
+        listener = make_listener(number, backlog)
+        self._listeners.add(listener)
+        return listener
+
+    async def _unlisten(self, program: Program, message: ControlMessage, _fds: Fds) -> Reply:
+        area = program.areas.get(TCP)
+        if area is None:
+            return Reply(message.failed(errno.EBADF))
+        owner = Owner(area.area, message.slot, message.generation)
+        listener = self._listeners.find(owner)
+        if listener is not None:
+            request = Request(0, lib.NT_REQ_UNLISTEN, owner.area, owner.slot, owner.generation)
+            role = self._roles[TCP]
+            await self._transactions.do(program.number, message.number, role, request)
+            await self.drop_listener(listener.listener)
+        return Reply(message)
+
+    async def drop_listener(self, number: int) -> None:
+        """Forget a listener region, everywhere."""
+        await self._keeper.do(m.DropListener(0, number))
+        self._listeners.remove(number)
+        self._keeper.note(*self._listeners.no_note(number))
+
+    # -- Names of hosts ------------------------------------------------------------------------
+
+    async def _resolve(self, _program: Program, message: ControlMessage, _fds: Fds) -> Reply:
+        name = message.text.decode(errors="replace")
+        addresses = resolve(name, self._context.names)
+        if not addresses:
+            return Reply(message.failed(errno.ENOENT))
+        return _text_reply(message, *addresses)
+
+    async def _ifaddrs(self, _program: Program, message: ControlMessage, _fds: Fds) -> Reply:
+        return _text_reply(message, *interface_lines(self._context.net))
+
+
+def _text_reply(message: ControlMessage, *lines: str) -> Reply:
+    return Reply(replace(message, text="\n".join(lines).encode()))

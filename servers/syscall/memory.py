@@ -1,0 +1,69 @@
+"""Making what programs share with servers: socket areas and listener regions, as sealed memfds."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from newtos_py.kernel import messages as m
+from newtos_py.kernel._kernel import ffi, lib
+from newtos_py.kernel.codec import Fd
+from newtos_py.kernel.memfd import create_memfd
+from newtos_py.kernel.region import all_of, map_memory, unmap_memory
+from newtos_py.kernel.server import TCP, UDP
+
+# Address space, not memory: slots are touched as they are used.
+AREA_SLOTS: dict[int, int] = {TCP: lib.NT_AREA_SLOTS_MAX, UDP: 1024}
+# Short backlogs get a ring of this many entries: what was claimed is reused only a lap later.
+_ENTRIES_MIN = 16
+
+# A cffi object.
+_C = Any
+
+
+def make_area(program: int, pid: int, number: int, protocol: int) -> m.KeepArea:
+    """Make the memory of a socket area, formatted."""
+    slots = AREA_SLOTS[protocol]
+    sizes = (
+        lib.nt_area_program_bytes(slots),
+        lib.nt_area_server_bytes(slots),
+        lib.nt_area_hint_bytes(),
+    )
+    names = (f"newtos-program-{number}", f"newtos-server-{number}", f"newtos-hint-{number}")
+    memory, server, hint = (
+        create_memfd(name, size) for name, size in zip(names, sizes, strict=True)
+    )
+    with _mapped((memory, server, hint), sizes) as (at_program, at_server, at_hint):
+        lib.nt_area_format(at_program, at_server, at_hint, slots, protocol)
+        ffi.cast("struct nt_area_program_header *", at_program).pid = pid
+    return m.KeepArea(0, program, number, protocol, slots, pid, Fd(memory), Fd(server), Fd(hint))
+
+
+def make_listener(number: int, backlog: int) -> m.KeepListener:
+    """Make the memory of a listener region, formatted."""
+    entries = entries_for(backlog)
+    sizes = (lib.nt_listener_ring_bytes(entries), lib.nt_listener_claims_bytes())
+    ring = create_memfd(f"newtos-ring-{number}", sizes[0])
+    claims = create_memfd(f"newtos-claims-{number}", sizes[1])
+    with _mapped((ring, claims), sizes) as (at_ring, at_claims):
+        lib.nt_listener_format(at_ring, at_claims, entries, min(backlog, entries))
+    return m.KeepListener(0, number, entries, Fd(ring), Fd(claims))
+
+
+def entries_for(backlog: int) -> int:
+    """A power of two with room for the backlog and one more, as on Linux."""
+    wanted = max(_ENTRIES_MIN, min(backlog + 1, lib.NT_LISTENER_ENTRIES_MAX))
+    return 1 << (wanted - 1).bit_length()
+
+
+@contextmanager
+def _mapped(descriptors: Sequence[int], sizes: Sequence[int]) -> Iterator[list[_C]]:
+    """Map memory objects for as long as they are being formatted."""
+    memories = [
+        map_memory(descriptor, size, all_of(size))
+        for descriptor, size in zip(descriptors, sizes, strict=True)
+    ]
+    try:
+        yield [ffi.cast("void *", memory.address) for memory in memories]
+    finally:
+        for memory in memories:
+            unmap_memory(memory)

@@ -1,0 +1,126 @@
+"""One connected program: its control connection, and what it has been given.
+
+A request is looked at (MSG_PEEK), done, answered, and only then taken off the socket. rs holds the
+connection, too: if this server dies in between, its next generation finds the request still there
+and does it again, so whatever a request does can be done twice. An answer that is sent twice has a
+number that the program no longer waits for, and a request that is sent twice (the shim repeats
+itself when it has to wait long) has the number of the one before.
+"""
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from newtos_py.servers.syscall.control import FDS_MAX, MESSAGE_BYTES, ControlMessage, emit, parse
+
+from newtos_py.kernel import messages as m
+from newtos_py.kernel.descriptors import close_all, receive_with, send_with
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Linux 6.5; Python does not have it yet.
+_SO_PEERPIDFD = 77
+# struct ucred: pid, uid, gid.
+_UCRED = struct.Struct("iII")
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A request and its descriptors, which are the receiver's to close."""
+
+    message: ControlMessage
+    descriptors: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Program:
+    """A program that may have sockets."""
+
+    number: int
+    pid: int
+    connection: socket.socket
+    # Readable when the process has ended.
+    process: int
+    # By protocol.
+    areas: dict[int, m.KeepArea] = field(default_factory=dict)
+    # Number of the last request that was answered; 0: none.
+    answered: int = 0
+
+    def peek(self) -> Received | None:
+        """Look at the next request; None at the end of the connection.
+
+        BadMessageError if it is no request, BlockingIOError if there is none yet.
+        """
+        flags = socket.MSG_PEEK | socket.MSG_DONTWAIT
+        try:
+            data, descriptors, _ = receive_with(self.connection, MESSAGE_BYTES, FDS_MAX, flags)
+        except ConnectionResetError:
+            return None
+        try:
+            return Received(parse(data), tuple(descriptors)) if data else None
+        except Exception:
+            close_all(descriptors)
+            raise
+
+    def consume(self) -> None:
+        """Take the request off the socket that peek has shown."""
+        self.connection.recv(1, socket.MSG_DONTWAIT)
+
+    def reply(self, message: ControlMessage, descriptors: tuple[int, ...]) -> None:
+        """Answer; a program that does not take its answers, or is gone, gets none."""
+        self.answered = message.number
+        with suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+            send_with(self.connection, emit(message), descriptors, socket.MSG_DONTWAIT)
+
+    async def wait(self) -> bool:
+        """Wait until there is something to read; False if the process has ended before that."""
+        loop = asyncio.get_running_loop()
+        happened: asyncio.Future[bool] = loop.create_future()
+
+        def tell(readable: bool) -> Callable[[], None]:
+            return lambda: None if happened.done() else happened.set_result(readable)
+
+        with (
+            _reader(loop, self.connection.fileno(), tell(True)),
+            _reader(loop, self.process, tell(False)),
+        ):
+            return await happened
+
+    def close(self) -> None:
+        """Close this server's descriptors."""
+        self.connection.close()
+        os.close(self.process)
+        for area in self.areas.values():
+            close_all((area.memory.number, area.server.number, area.hint.number))
+
+
+def peer_of(connection: socket.socket) -> tuple[int, int]:
+    """Who connected: pid and uid, as they were then."""
+    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid, uid, _ = _UCRED.unpack(data)
+    return pid, uid
+
+
+def open_process(connection: socket.socket, pid: int) -> int:
+    """A pidfd of who connected; ProcessLookupError if it has ended already."""
+    try:
+        return connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
+    except OSError:  # an older kernel: the pid may be another's by now, if the program was quick
+        return os.pidfd_open(pid)
+
+
+@contextmanager
+def _reader(
+    loop: asyncio.AbstractEventLoop, descriptor: int, callback: Callable[[], None]
+) -> "Iterator[None]":
+    loop.add_reader(descriptor, callback)
+    try:
+        yield
+    finally:
+        loop.remove_reader(descriptor)

@@ -1,0 +1,242 @@
+"""The syscall server: admits programs, and does the calls that are not user space.
+
+One task a program, so that none waits for another's slow call. What must outlive this process is
+with rs (keeper.py) or in the channels (transport.py); connections of programs, too, so a program
+only notices that an answer takes longer.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from typing import Any
+
+from newtos_py.servers.syscall.calls import Calls, Reply
+from newtos_py.servers.syscall.control import BadMessageError
+from newtos_py.servers.syscall.keeper import Keeper, KeepError
+from newtos_py.servers.syscall.listeners import Listeners
+from newtos_py.servers.syscall.program import Program, open_process, peer_of
+from newtos_py.servers.syscall.transactions import Transactions
+from newtos_py.servers.syscall.transport import Request, Transport
+
+from newtos_py.kernel import messages as m
+from newtos_py.kernel._kernel import ffi, lib
+from newtos_py.kernel.codec import Fd
+from newtos_py.kernel.doorbell import drain
+from newtos_py.kernel.link import Link
+from newtos_py.kernel.log import log
+from newtos_py.kernel.server import TCP, UDP, ServerContext, ServerSpec
+
+COUNTERS = ("programs", "areas", "listeners", "requests", "refused_programs", "bad_messages")
+_PROGRAMS, _AREAS, _LISTENERS, _REQUESTS, _REFUSED, _BAD = range(len(COUNTERS))
+
+# A cffi object.
+_C = Any
+
+
+class SyscallServer:
+    """One generation."""
+
+    def __init__(self, context: ServerContext, link: Link) -> None:
+        self._context = context
+        self._status: _C = ffi.cast("struct nt_status *", context.status.address)
+        self._roles = {TCP: "tcp0", UDP: "udp"}
+        self._transports = {role: Transport(context, role) for role in self._roles.values()}
+        self._programs: dict[int, Program] = {}
+        self._listeners = Listeners()
+        kept = []
+        while not isinstance(message := link.receive(), m.Start):
+            kept.append(message)
+        self._keeper = Keeper(link, self._on_restarted)
+        self._transactions = Transactions(self._transports, self._keeper.note, context.generation)
+        self._calls = Calls(
+            context,
+            keeper=self._keeper,
+            transactions=self._transactions,
+            listeners=self._listeners,
+            roles=self._roles,
+            programs=self._programs,
+        )
+        for message in kept:
+            self._restore(message)
+        for number in list(self._listeners.without_region()):
+            self._keeper.note(*self._listeners.no_note(number))
+            self._listeners.remove(number)
+        self._listening = socket.socket(fileno=context.control_fd)
+        self._listening.setblocking(False)
+        # Kept, because the event loop does not keep tasks.
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Serve until this process is killed."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._context.doorbell, self._on_bell)
+        loop.add_reader(self._listening, self._on_connection)
+        # For ever: whoever publishes something rings. Raised before the first look.
+        self._status.sleeping = 1
+        for transport in self._transports.values():
+            transport.ring()
+        self._on_bell()
+        for program in self._programs.values():
+            self._spawn(program)
+        self._status.state = lib.NT_SERVER_RUNNING
+        self._keeper.ready()
+        await loop.create_future()
+
+    # -- Programs ----------------------------------------------------------------------------
+
+    def _on_connection(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:  # out of descriptors: the others go on
+                log(f"can't accept a program: {error.strerror}")
+                return
+            self._admit(connection)
+
+    def _admit(self, connection: socket.socket) -> None:
+        pid, uid = peer_of(connection)
+        if uid not in (0, os.geteuid()):
+            log(f"refused process {pid} of user {uid}")
+            self._count(_REFUSED)
+            connection.close()
+            return
+        try:
+            process = open_process(connection, pid)
+        except ProcessLookupError:
+            connection.close()
+            return
+        connection.setblocking(False)
+        number = max(self._programs, default=0) + 1
+        program = Program(number, pid, connection, process)
+        self._programs[number] = program
+        self._spawn(program, is_new=True)
+
+    def _spawn(self, program: Program, *, is_new: bool = False) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(program, is_new=is_new))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, program: Program, *, is_new: bool) -> None:
+        """Answer a program's requests in turn until it ends, then bury it."""
+        try:
+            if is_new:
+                await self._keep(program)
+            while await self._answer_one(program):
+                pass
+        except BadMessageError as error:
+            log(f"process {program.pid}: {error}; its connection is closed")
+            self._count(_BAD)
+        except KeepError as error:
+            log(f"process {program.pid}: {error}")
+        try:
+            await self._bury(program)
+        except KeepError as error:
+            log(f"process {program.pid} can't be forgotten: {error}")
+
+    async def _keep(self, program: Program) -> None:
+        connection, process = Fd(program.connection.fileno()), Fd(program.process)
+        self._count_all()
+        await self._keeper.do(m.KeepProgram(0, program.number, program.pid, connection, process))
+
+    async def _answer_one(self, program: Program) -> bool:
+        """Answer the next request; False at the end of the program."""
+        if not await program.wait():
+            return False
+        try:
+            received = program.peek()
+        except BlockingIOError:
+            return True
+        if received is None:
+            return False
+        self._status.heartbeat += 1
+        message = received.message
+        if message.number != program.answered:  # else the shim has repeated itself
+            self._count(_REQUESTS)
+            reply: Reply = await self._calls.do(program, message, received.descriptors)
+            program.reply(reply.message, reply.descriptors)
+            reply.close()
+        for descriptor in received.descriptors:
+            os.close(descriptor)
+        program.consume()
+        self._count_all()
+        return True
+
+    async def _bury(self, program: Program) -> None:
+        """A program is gone: its connections end as Linux would end them, then its memory goes."""
+        for protocol, area in list(program.areas.items()):
+            request = Request(0, lib.NT_REQ_AREA_DEAD, area.area)
+            await self._transactions.do_unnoted(self._roles[protocol], request)
+            for listener in self._listeners.of_area(area.area):
+                await self._calls.drop_listener(listener)
+            await self._keeper.do(m.DropArea(0, area.area))
+        self._transactions.forget(program.number)
+        await self._keeper.do(m.DropProgram(0, program.number))
+        del self._programs[program.number]
+        program.close()
+        self._count_all()
+
+    # -- Others ------------------------------------------------------------------------------
+
+    def _restore(self, message: object) -> None:
+        """Take up what a former generation had rs keep."""
+        match message:
+            case m.KeepProgram():
+                connection = socket.socket(fileno=message.connection.number)
+                connection.setblocking(False)
+                self._programs[message.program] = Program(
+                    message.program, message.pid, connection, message.process.number
+                )
+            case m.KeepArea():
+                self._programs[message.program].areas[message.protocol] = message
+            case m.KeepQueue():
+                os.close(message.doorbell.number)
+            case m.KeepListener():
+                self._listeners.add(message)
+            case m.KeepNote():
+                if not self._transactions.restore(message.key, message.text):
+                    self._listeners.restore(message.key, message.text)
+
+    def _on_bell(self) -> None:
+        drain(self._context.doorbell)
+        self._status.heartbeat += 1
+        for transport in self._transports.values():
+            transport.flush()
+            transport.receive(self._transactions.answered)
+
+    def _on_restarted(self, message: m.Restarted) -> None:
+        """A server that lost its memory has to be told of every area again."""
+        if not message.cold:
+            return
+        self._transactions.publish_again(message.role)
+        for program in self._programs.values():
+            for protocol, area in program.areas.items():
+                if self._roles[protocol] == message.role:
+                    task = asyncio.get_running_loop().create_task(
+                        self._calls.renew_area(message.role, area)
+                    )
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+
+    def _count(self, index: int) -> None:
+        self._status.counter[index] += 1
+
+    def _count_all(self) -> None:
+        self._status.counter[_PROGRAMS] = len(self._programs)
+        self._status.counter[_AREAS] = sum(len(each.areas) for each in self._programs.values())
+        self._status.counter[_LISTENERS] = len(self._listeners)
+
+
+def run(context: ServerContext, link: Link) -> None:
+    """Be the syscall server of a host (ServerSpec.run)."""
+
+    async def serve() -> None:
+        await SyscallServer(context, link).run()
+
+    with contextlib.suppress(asyncio.CancelledError):
+        asyncio.run(serve())
+
+
+SERVER = ServerSpec(name="syscall", arena_bytes=0, counters=COUNTERS, run=run)
