@@ -80,7 +80,7 @@ def _after(rows: list[BootRow], event: front.Planned | front.ServerReady) -> lis
     if isinstance(event, front.Planned):
         return [BootRow(each.host, each.role, each.core, None, None) for each in event.servers]
     return [
-        replace(row, pid=event.pid, ready_ms=event.taken_us / _US_PER_MS)
+        replace(row, pid=event.pid, ready_ms=round(event.taken_us / _US_PER_MS, 1))
         if (row.host, row.server) == (event.host, event.role)
         else row
         for row in rows
