@@ -89,12 +89,18 @@ def _address(raw: bytes) -> Address:
 
 
 class Area:
-    """A view over the three parts of a mapped socket area, from the program's side."""
+    """A view over the three parts of a mapped socket area, from the program's side.
+
+    Each part is a buffer, or a pointer to memory that the caller keeps.
+    """
 
     def __init__(
         self, program: CData, server: CData, hint: CData, slots: int, number: int = 0
     ) -> None:
-        parts = (ffi.from_buffer(program), ffi.from_buffer(server), ffi.from_buffer(hint))
+        parts = tuple(
+            part if isinstance(part, ffi.CData) else ffi.from_buffer(part)
+            for part in (program, server, hint)
+        )
         self._memory = parts
         self.view = ffi.new("struct nt_area *")
         if lib.nt_area_open(self.view, parts[0], parts[1], parts[2], slots) != 0:
@@ -209,7 +215,10 @@ class Socket:
 
     def listening(self, ring: CData, claims: CData, entries: int) -> None:
         """The listener region that listen() got from the syscall server."""
-        memory = (ffi.from_buffer(ring), ffi.from_buffer(claims))
+        memory = tuple(
+            part if isinstance(part, ffi.CData) else ffi.from_buffer(part)
+            for part in (ring, claims)
+        )
         listener = ffi.new("struct nt_listener *")
         if lib.nt_listener_open(listener, memory[0], memory[1], entries) != 0:
             raise OSError(errno.EPROTO, "not a listener region of that many entries")
