@@ -1,0 +1,180 @@
+// blocking.c: see blocking.h.
+
+#include "libc_shim/preload/blocking.h"
+
+#include "libc_shim/preload/process.h"
+#include "libc_shim/preload/slab.h"
+#include "libc_shim/preload/watch.h"
+
+#include <errno.h>
+
+enum {
+    FRUITLESS_BEFORE_YIELD = 64, // architecture §6
+    SWEEP_BATCH = 32,
+    NS_PER_S = 1000000000,
+};
+
+uint64_t nt_deadline(uint64_t timeout_ns)
+{
+    uint64_t now = nt_now_ns();
+    return timeout_ns >= NT_FOREVER - now ? NT_FOREVER : now + timeout_ns;
+}
+
+uint64_t nt_deadline_of(const struct timespec *timeout)
+{
+    if (timeout == NULL || timeout->tv_sec > INT32_MAX)
+        return NT_FOREVER;
+    return nt_deadline((uint64_t)timeout->tv_sec * NS_PER_S + (uint64_t)timeout->tv_nsec);
+}
+
+uint64_t nt_deadline_option(uint64_t timeout_ns)
+{
+    return timeout_ns == 0 ? NT_FOREVER : nt_deadline(timeout_ns);
+}
+
+struct timespec nt_time_left(uint64_t deadline_ns)
+{
+    uint64_t now = nt_now_ns();
+    uint64_t left = deadline_ns > now ? deadline_ns - now : 0;
+    return (struct timespec){.tv_sec = (time_t)(left / NS_PER_S),
+                             .tv_nsec = (long)(left % NS_PER_S)};
+}
+
+struct nt_event_queue *nt_thread_queue(struct nt_thread *self)
+{
+    if (self->queue == NULL)
+        self->queue = nt_event_queue_take();
+    return self->queue;
+}
+
+bool nt_idle_again(struct nt_thread *self)
+{
+    nt_process_flush(self);
+    self->count[NT_COUNT_YIELD]++;
+    return nt_idle_rung(&self->idle, &nt_idle_tunables, 0);
+}
+
+void nt_block_begin(struct nt_thread *self) { self->depth++; }
+
+void nt_block_end(struct nt_thread *self)
+{
+    if (--self->depth != 0 && self->queue != NULL)
+        nt_event_queue_ring(self->queue);
+}
+
+bool nt_sleep_enter(struct nt_sleep *sleep, struct nt_thread *self, struct nt_event_queue *queue)
+{
+    nt_process_flush(self);
+    sleep->queue = queue;
+    sleep->shared = nt_shared_any() ? nt_event_queue_shared() : NULL;
+    bool may_block = nt_queue_sleep(&nt_context, &queue->queue);
+    if (sleep->shared != NULL && !nt_queue_sleep(&nt_context, &sleep->shared->queue))
+        may_block = false;
+    // A socket that becomes shared from here on is rung for (watch.h).
+    self->count[NT_COUNT_BLOCK] += may_block;
+    return may_block;
+}
+
+void nt_sleep_leave(struct nt_sleep *sleep)
+{
+    nt_queue_wake(&nt_context, &sleep->queue->queue);
+    if (sleep->shared == NULL)
+        return;
+    nt_queue_wake(&nt_context, &sleep->shared->queue);
+    nt_event_queue_drain(sleep->shared);
+    nt_shared_spread();
+}
+
+void nt_sleep_sweep(struct nt_event_queue *queue)
+{
+    struct nt_sock *sock[SWEEP_BATCH];
+    while (nt_queue_collect(&nt_context, &queue->queue, sock, SWEEP_BATCH) != 0) {
+    }
+}
+
+// Blocks on the eventfd of the queue: 0, -EINTR, or -EAGAIN at the deadline.
+static int block_on(const struct nt_sleep *sleep, uint64_t deadline_ns)
+{
+    if (sleep->shared == NULL && deadline_ns == NT_FOREVER) {
+        uint64_t rung;
+        return nt_real.read(sleep->queue->fd, &rung, sizeof rung) > 0 ? 0 : -errno;
+    }
+    struct pollfd fds[2] = {
+        {.fd = sleep->queue->fd, .events = POLLIN},
+        {.fd = sleep->shared == NULL ? -1 : sleep->shared->fd, .events = POLLIN}};
+    struct timespec left = nt_time_left(deadline_ns);
+    int ready = nt_real.ppoll(fds, 2, deadline_ns == NT_FOREVER ? NULL : &left, NULL);
+    if (fds[0].revents != 0)
+        nt_event_queue_drain(sleep->queue);
+    return ready > 0 ? 0 : ready == 0 ? -EAGAIN : -errno;
+}
+
+// What is waited for: a level, or any change since `events_seen`.
+struct wanted {
+    struct nt_file *file;
+    uint32_t events;
+    bool any_news;
+    uint32_t events_seen;
+};
+
+static bool is_there(const struct wanted *wanted)
+{
+    if (wanted->any_news && nt_sock_events(&wanted->file->sock) != wanted->events_seen)
+        return true;
+    return (nt_sock_poll(&wanted->file->sock) & wanted->events) != 0;
+}
+
+static int sleep_for(const struct wanted *wanted, struct nt_thread *self, uint64_t deadline_ns)
+{
+    const struct nt_watch *mark = self->watches;
+    struct nt_event_queue *queue = nt_thread_queue(self);
+    if (queue == NULL || !nt_watch_begin(self, wanted->file))
+        return -ENOBUFS;
+    int result = 0;
+    nt_block_begin(self);
+    while (result == 0 && !is_there(wanted)) {
+        struct nt_sleep sleep;
+        if (nt_sleep_enter(&sleep, self, queue))
+            result = block_on(&sleep, deadline_ns);
+        nt_sleep_leave(&sleep);
+        nt_sleep_sweep(queue);
+    }
+    nt_watch_end(self, mark);
+    nt_block_end(self);
+    return result;
+}
+
+static int wait_for(const struct wanted *wanted, uint64_t deadline_ns)
+{
+    struct nt_thread *self = nt_thread_self();
+    nt_process_flush(self);
+    do {
+        if (is_there(wanted))
+            return 0;
+    } while (nt_idle_again(self));
+    int saved = errno;
+    int result = sleep_for(wanted, self, deadline_ns);
+    errno = saved;
+    return result;
+}
+
+int nt_wait_for(struct nt_file *file, uint32_t events, uint64_t deadline_ns)
+{
+    const struct wanted wanted = {.file = file, .events = events | POLLERR | POLLHUP};
+    return wait_for(&wanted, deadline_ns);
+}
+
+int nt_wait_for_news(struct nt_file *file, uint32_t events_seen, uint64_t deadline_ns)
+{
+    const struct wanted wanted = {.file = file, .any_news = true, .events_seen = events_seen};
+    return wait_for(&wanted, deadline_ns);
+}
+
+void nt_fruitless(struct nt_thread *self)
+{
+    if (++self->fruitless < FRUITLESS_BEFORE_YIELD)
+        return;
+    self->fruitless = 0;
+    nt_process_flush(self);
+    nt_yield();
+}

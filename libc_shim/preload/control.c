@@ -1,0 +1,241 @@
+// control.c: see control.h.
+
+#include "libc_shim/preload/control.h"
+
+#include "libc_shim/preload/log.h"
+#include "libc_shim/preload/numbers.h"
+#include "libc_shim/preload/real.h"
+#include "libc_shim/preload/thread.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct sockaddr_un server; // from NEWTOS_CONTROL, when the shim was loaded
+static socklen_t server_bytes;
+static int control_fd = -1;
+static uint32_t last_number;
+static bool host_gone;
+
+bool nt_control_configured(void)
+{
+    if (server_bytes != 0)
+        return true;
+    const char *path = getenv("NEWTOS_CONTROL");
+    if (path == NULL || *path == '\0')
+        return false;
+    size_t bytes = strlen(path);
+    server.sun_family = AF_UNIX;
+    if (bytes >= sizeof server.sun_path) {
+        nt_log(NT_LOG_ERROR, "NEWTOS_CONTROL is too long: %s", path);
+        bytes = sizeof server.sun_path - 1; // no such path: the host counts as gone
+    }
+    memcpy(server.sun_path, path, bytes);
+    server_bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + bytes);
+    if (path[0] == '@')
+        server.sun_path[0] = '\0'; // an abstract name: no end mark
+    else
+        server_bytes++;
+    return true;
+}
+
+static int gone(const char *what)
+{
+    if (!host_gone)
+        nt_log(NT_LOG_ERROR, "the host is gone (%s %s%s: %s): sockets answer ENETDOWN", what,
+               server.sun_path[0] != '\0' ? "" : "@",
+               server.sun_path[0] != '\0' ? server.sun_path : server.sun_path + 1,
+               errno != 0 ? strerror(errno) : "closed");
+    host_gone = true;
+    if (control_fd >= 0)
+        nt_number_release(control_fd);
+    control_fd = -1;
+    return -ENETDOWN;
+}
+
+static int connect_locked(void)
+{
+    if (control_fd >= 0)
+        return 0;
+    if (host_gone)
+        return -ENETDOWN;
+    nt_numbers_yield(1);
+    int fd = nt_real.socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return gone("socket for");
+    fd = nt_number_reserve(fd);
+    while (nt_real.connect(fd, (struct sockaddr *)&server, server_bytes) != 0) {
+        if (errno == EINTR)
+            continue;
+        int saved = errno;
+        nt_number_release(fd);
+        errno = saved;
+        return gone("connect to");
+    }
+    control_fd = fd;
+    return 0;
+}
+
+static int send_request(const struct nt_control_call *call)
+{
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)&call->message,
+                        .iov_len = sizeof call->message};
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {.room = {0}};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+    if (call->send_fd >= 0) {
+        msg.msg_control = control.room;
+        msg.msg_controllen = sizeof control.room;
+        control.header.cmsg_level = SOL_SOCKET;
+        control.header.cmsg_type = SCM_RIGHTS;
+        control.header.cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(&control.header), &call->send_fd, sizeof(int));
+    }
+    while (nt_real.sendmsg(control_fd, &msg, MSG_NOSIGNAL) < 0)
+        if (errno != EINTR)
+            return -1;
+    return 0;
+}
+
+static void take_fds(struct nt_control_call *call, struct msghdr *msg)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c != NULL; c = CMSG_NXTHDR(msg, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof fd);
+            if (call->fd_count < NT_CTL_FDS_MAX)
+                call->fds[call->fd_count++] = fd;
+            else
+                nt_real.close(fd);
+        }
+    }
+}
+
+// 1: a reply is there; 0: none within the time; -1: the host is gone.
+static int receive_reply(struct nt_control_call *call)
+{
+    struct pollfd wanted = {.fd = control_fd, .events = POLLIN};
+    int ready;
+    do
+        ready = nt_real.poll(&wanted, 1, NT_CONTROL_RETRY_MS);
+    while (ready < 0 && errno == EINTR);
+    if (ready <= 0)
+        return ready;
+    struct iovec iov = {.iov_base = &call->message, .iov_len = sizeof call->message};
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(NT_CTL_FDS_MAX * sizeof(int))];
+    } control;
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.room,
+                         .msg_controllen = sizeof control.room};
+    ssize_t got = nt_real.recvmsg(control_fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    if (got < 0)
+        return errno == EAGAIN || errno == EINTR ? 0 : -1;
+    errno = 0;
+    if (got == 0)
+        return -1;
+    take_fds(call, &msg);
+    return got == (ssize_t)sizeof call->message ? 1 : -1;
+}
+
+static void drop_fds(struct nt_control_call *call)
+{
+    while (call->fd_count > 0)
+        nt_real.close(call->fds[--call->fd_count]);
+}
+
+static int exchange(struct nt_control_call *call)
+{
+    const struct nt_control_message request = call->message;
+    for (int attempt = 0; attempt < NT_CONTROL_TRIES; attempt++) {
+        call->message = request;
+        if (send_request(call) != 0)
+            return gone("request to");
+        int got;
+        while ((got = receive_reply(call)) > 0) {
+            if (call->message.magic == NT_CTL_MAGIC && call->message.number == request.number)
+                return -(int)call->message.error;
+            drop_fds(call); // the answer to an earlier attempt
+        }
+        if (got < 0)
+            return gone("answer from");
+    }
+    errno = ETIMEDOUT;
+    return gone("no answer from");
+}
+
+void nt_control_prepare(struct nt_control_call *call, enum nt_control_kind kind)
+{
+    memset(&call->message, 0, offsetof(struct nt_control_message, text) + 1);
+    call->message.kind = (uint16_t)kind;
+    call->send_fd = -1;
+    call->fd_count = 0;
+}
+
+static int do_locked(struct nt_control_call *call)
+{
+    call->message.magic = NT_CTL_MAGIC;
+    call->message.version = NT_CTL_VERSION;
+    call->message.number = ++last_number;
+    int result = exchange(call);
+    if (result != 0)
+        drop_fds(call);
+    return result;
+}
+
+static int open_locked(void)
+{
+    bool connected = control_fd >= 0;
+    int result = connect_locked();
+    if (result != 0 || connected)
+        return result;
+    struct nt_control_call hello;
+    nt_control_prepare(&hello, NT_CTL_HELLO);
+    result = do_locked(&hello);
+    if (result != 0) {
+        errno = -result;
+        return gone("refused by");
+    }
+    hello.message.text[NT_CTL_TEXT_BYTES - 1] = '\0';
+    nt_log(NT_LOG_DEBUG, "on host %s", hello.message.text);
+    return 0;
+}
+
+static int locked(int (*step)(void), struct nt_control_call *call)
+{
+    int saved = errno;
+    (void)pthread_mutex_lock(&lock);
+    int result = step();
+    if (result == 0 && call != NULL) {
+        nt_thread_self()->count[NT_COUNT_SERVER]++;
+        result = do_locked(call);
+    }
+    (void)pthread_mutex_unlock(&lock);
+    errno = saved;
+    return result;
+}
+
+int nt_control_open(void) { return locked(open_locked, NULL); }
+
+int nt_control_do(struct nt_control_call *call) { return locked(open_locked, call); }
+
+void nt_control_before_fork(void) { (void)pthread_mutex_lock(&lock); }
+
+void nt_control_after_fork(void) { (void)pthread_mutex_unlock(&lock); }
+
+void nt_control_child(void)
+{
+    control_fd = -1; // closed with the rest of the shim's own descriptors
+    host_gone = false;
+    (void)pthread_mutex_unlock(&lock);
+}

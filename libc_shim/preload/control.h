@@ -1,0 +1,38 @@
+// control.h: the connection to the host's syscall server (newtos_py/kernel/control.h).
+//
+// Made when the shim is loaded and kept, so that it works after setuid, chroot and seccomp; a child
+// of fork() makes its own when it first needs one. One request at a time: a mutex stands around it.
+// The reincarnation server keeps the other end open over a restart of the syscall server; what that
+// had read but not answered is sent again after a while, with the same number, which it knows.
+#ifndef NT_PRELOAD_CONTROL_H
+#define NT_PRELOAD_CONTROL_H
+
+#include "newtos_py/kernel/control.h"
+
+enum {
+    NT_CONTROL_RETRY_MS = 300, // longer than a restart of the syscall server
+    NT_CONTROL_TRIES = 30,
+};
+
+struct nt_control_call {
+    struct nt_control_message message; // request, then reply
+    int send_fd;                       // beside the request; -1: none
+    int fd_count;                      // beside the reply
+    int fds[NT_CTL_FDS_MAX];           // close-on-exec; the caller's
+};
+
+// True if NEWTOS_CONTROL is set: only then is any of this used.
+bool nt_control_configured(void);
+// Connects and says hello; 0 or -ENETDOWN.
+int nt_control_open(void);
+void nt_control_prepare(struct nt_control_call *call, enum nt_control_kind kind);
+// Sends the request and waits for the reply: 0, the error that the server named (negative), or
+// -ENETDOWN if the host is gone, which is logged once.
+int nt_control_do(struct nt_control_call *call);
+
+// Around fork(): nobody else's request is under way; the child starts over.
+void nt_control_before_fork(void);
+void nt_control_after_fork(void);
+void nt_control_child(void);
+
+#endif

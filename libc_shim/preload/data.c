@@ -1,0 +1,403 @@
+// data.c: see data.h.
+
+#include "libc_shim/preload/data.h"
+
+#include "libc_shim/preload/blocking.h"
+#include "libc_shim/preload/connection.h"
+#include "libc_shim/preload/log.h"
+#include "libc_shim/preload/process.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+
+enum {
+    PIECES = 64, // of a scattered buffer, taken at once when a call goes on in its middle
+};
+
+// What is left of a program's buffers.
+struct rest {
+    const struct iovec *iov;
+    int count;
+    size_t skip; // of the first
+    struct iovec piece[PIECES];
+};
+
+static void rest_open(struct rest *rest, const struct iovec *iov, int count)
+{
+    rest->iov = iov;
+    rest->count = count;
+    rest->skip = 0;
+}
+
+// The next buffers, in at most PIECES pieces, or the program's own array where nothing is gone.
+static const struct iovec *rest_pieces(struct rest *rest, int *count)
+{
+    if (rest->skip == 0) {
+        *count = rest->count;
+        return rest->iov;
+    }
+    int used = 0;
+    while (used < PIECES && used < rest->count) {
+        rest->piece[used] = rest->iov[used];
+        used++;
+    }
+    rest->piece[0].iov_base = (uint8_t *)rest->piece[0].iov_base + rest->skip;
+    rest->piece[0].iov_len -= rest->skip;
+    *count = used;
+    return rest->piece;
+}
+
+// True if something is left.
+static bool rest_advance(struct rest *rest, size_t bytes)
+{
+    bytes += rest->skip;
+    while (rest->count > 0 && bytes >= rest->iov->iov_len) {
+        bytes -= rest->iov->iov_len;
+        rest->iov++;
+        rest->count--;
+    }
+    rest->skip = bytes;
+    return rest->count > 0;
+}
+
+static int check_iov(const struct iovec *iov, int count)
+{
+    if (count < 0 || count > IOV_MAX)
+        return -EINVAL;
+    return iov == NULL && count != 0 ? -EFAULT : 0;
+}
+
+static bool is_nonblocking(const struct nt_file *file, int flags)
+{
+    return file->nonblocking || (flags & MSG_DONTWAIT) != 0;
+}
+
+static void called(struct nt_thread *self)
+{
+    self->count[NT_COUNT_USER]++;
+    nt_process_flush(self);
+}
+
+// A call that would block: 0: try again; or its result.
+static int would_block(struct nt_thread *self, struct nt_file *file, bool nonblocking,
+                       uint32_t events, uint64_t timeout_ns, uint64_t *deadline_ns)
+{
+    if (nonblocking) {
+        nt_fruitless(self);
+        return -EAGAIN;
+    }
+    if (*deadline_ns == 0)
+        *deadline_ns = nt_deadline_option(timeout_ns);
+    return nt_wait_for(file, events, *deadline_ns);
+}
+
+// -- Receiving -------------------------------------------------------------------------------
+
+static ssize_t receive_all(struct nt_thread *self, struct nt_file *file, const struct iovec *iov,
+                           int count, int flags, struct nt_sock_received *received)
+{
+    const bool nonblocking = is_nonblocking(file, flags);
+    const bool all = (flags & (MSG_WAITALL | MSG_PEEK)) == MSG_WAITALL && !nonblocking &&
+                     file->sock.type == SOCK_STREAM;
+    uint64_t deadline_ns = 0;
+    ssize_t total = 0;
+    struct rest rest;
+    rest_open(&rest, iov, count);
+    flags |= nonblocking ? MSG_DONTWAIT : 0;
+    for (;;) {
+        int pieces;
+        const struct iovec *piece = rest_pieces(&rest, &pieces);
+        ssize_t got = nt_sock_recv(&file->sock, piece, pieces, flags, received, &self->wake);
+        if (NT_LIKELY(got >= 0 && !all)) {
+            self->fruitless = 0;
+            return got;
+        }
+        if (got > 0) {
+            total += got;
+            if (!rest_advance(&rest, (size_t)got))
+                return total;
+            continue;
+        }
+        if (got == -EAGAIN)
+            got =
+                would_block(self, file, nonblocking, POLLIN, file->sock.rcvtimeo_ns, &deadline_ns);
+        else if (got == 0)
+            return total;
+        if (got != 0)
+            return total > 0 ? total : got;
+    }
+}
+
+static ssize_t receive(int fd, const char *call, const struct iovec *iov, int count, int flags,
+                       struct nt_data_name name)
+{
+    struct nt_file *file;
+    ssize_t result = nt_socket_hold(fd, call, &file);
+    if (NT_UNLIKELY(result != 0))
+        return result;
+    struct nt_thread *self = nt_thread_self();
+    struct nt_sock_received received = {.flags = 0};
+    result = receive_all(self, file, iov, count, flags, &received);
+    if (result >= 0 && name.address != NULL) {
+        if (name.length == NULL)
+            result = -EFAULT;
+        else if (file->sock.type == SOCK_DGRAM)
+            nt_endpoint_to_sockaddr(&received.peer, file->sock.family, name.address, name.length);
+        else
+            *name.length = 0; // Linux names no peer for streams
+    }
+    called(self);
+    nt_file_drop(file);
+    return result;
+}
+
+static const struct nt_data_name no_name = {.address = NULL};
+
+ssize_t nt_data_read(int fd, void *buf, size_t bytes)
+{
+    const struct iovec iov = {.iov_base = buf, .iov_len = bytes};
+    return nt_data_readv(fd, &iov, 1);
+}
+
+ssize_t nt_data_readv(int fd, const struct iovec *iov, int count)
+{
+    int error = check_iov(iov, count);
+    size_t bytes = 0;
+    for (int i = 0; error == 0 && i < count; i++)
+        bytes |= iov[i].iov_len;
+    if (error == 0 && bytes == 0) // as Linux does for sockets, too: nothing is looked at
+        return nt_fd_get(fd) < NT_FD_FIRST ? -EBADF : 0;
+    return error != 0 ? error : receive(fd, "read", iov, count, 0, no_name);
+}
+
+ssize_t nt_data_recv(int fd, void *buf, size_t bytes, int flags, struct sockaddr *address,
+                     socklen_t *length)
+{
+    const struct iovec iov = {.iov_base = buf, .iov_len = bytes};
+    const struct nt_data_name name = {.address = address, .length = length};
+    return receive(fd, "recv", &iov, 1, flags, name);
+}
+
+static ssize_t receive_stream_message(struct nt_thread *self, struct nt_file *file,
+                                      struct msghdr *message, int flags)
+{
+    struct nt_sock_received received = {.flags = 0};
+    ssize_t result =
+        receive_all(self, file, message->msg_iov, (int)message->msg_iovlen, flags, &received);
+    if (result >= 0) {
+        message->msg_namelen = 0;
+        message->msg_controllen = 0;
+        message->msg_flags = received.flags;
+    }
+    return result;
+}
+
+static ssize_t receive_message(struct nt_thread *self, struct nt_file *file, struct msghdr *message,
+                               int flags)
+{
+    if (message->msg_iovlen > IOV_MAX)
+        return -EMSGSIZE;
+    if (file->sock.type == SOCK_STREAM && (flags & MSG_ERRQUEUE) == 0)
+        return receive_stream_message(self, file, message, flags);
+    const bool nonblocking =
+        is_nonblocking(file, flags | (flags & MSG_ERRQUEUE ? MSG_DONTWAIT : 0));
+    uint64_t deadline_ns = 0;
+    for (;;) {
+        ssize_t result = nt_sock_recvmsg(&file->sock, message,
+                                         flags | (nonblocking ? MSG_DONTWAIT : 0), &self->wake);
+        if (result != -EAGAIN)
+            return result;
+        result = would_block(self, file, nonblocking, POLLIN, file->sock.rcvtimeo_ns, &deadline_ns);
+        if (result != 0)
+            return result;
+    }
+}
+
+ssize_t nt_data_recvmsg(int fd, struct msghdr *message, int flags)
+{
+    struct nt_file *file;
+    ssize_t result = nt_socket_hold(fd, "recvmsg", &file);
+    if (result != 0)
+        return result;
+    struct nt_thread *self = nt_thread_self();
+    result = message == NULL ? -EFAULT : receive_message(self, file, message, flags);
+    called(self);
+    nt_file_drop(file);
+    return result;
+}
+
+int nt_data_recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
+                     const struct timespec *timeout)
+{
+    // Linux looks at the time between messages only (recvmmsg(2), BUGS).
+    uint64_t deadline_ns = nt_deadline_of(timeout);
+    unsigned done = 0;
+    while (done < count) {
+        int call_flags = flags & ~MSG_WAITFORONE;
+        if ((flags & MSG_WAITFORONE) != 0 && done > 0)
+            call_flags |= MSG_DONTWAIT;
+        ssize_t got = nt_data_recvmsg(fd, &messages[done].msg_hdr, call_flags);
+        if (got < 0)
+            return done > 0 ? (int)done : (int)got;
+        messages[done++].msg_len = (unsigned)got;
+        if (deadline_ns != NT_FOREVER && nt_now_ns() >= deadline_ns)
+            break;
+    }
+    return (int)done;
+}
+
+// -- Sending ---------------------------------------------------------------------------------
+
+ssize_t nt_data_sent(struct nt_file *file, ssize_t result, int flags)
+{
+    if (result == -EPIPE && file->sock.type == SOCK_STREAM && (flags & MSG_NOSIGNAL) == 0)
+        (void)pthread_kill(pthread_self(), SIGPIPE);
+    return result;
+}
+
+int nt_data_wait_to_send(struct nt_file *file, bool nonblocking)
+{
+    uint64_t deadline_ns = 0;
+    return would_block(nt_thread_self(), file, nonblocking, POLLOUT, file->sock.sndtimeo_ns,
+                       &deadline_ns);
+}
+
+static ssize_t send_all(struct nt_thread *self, struct nt_file *file, const struct iovec *iov,
+                        int count, int flags, const struct sockaddr *address, socklen_t length)
+{
+    const bool nonblocking = is_nonblocking(file, flags);
+    const bool stream = file->sock.type == SOCK_STREAM;
+    uint64_t deadline_ns = 0;
+    ssize_t total = 0;
+    struct rest rest;
+    rest_open(&rest, iov, count);
+    flags |= nonblocking ? MSG_DONTWAIT : 0;
+    for (;;) {
+        int pieces;
+        const struct iovec *piece = rest_pieces(&rest, &pieces);
+        ssize_t sent =
+            nt_sock_send(&file->sock, piece, pieces, flags, address, length, &self->wake);
+        if (sent >= 0) {
+            total += sent;
+            self->fruitless = 0;
+            if (!stream || !rest_advance(&rest, (size_t)sent))
+                return total;
+            if (sent > 0)
+                continue; // at once: the ring may have more room behind its end
+            sent = -EAGAIN;
+        }
+        if (sent == -EAGAIN && nonblocking && total > 0)
+            return total;
+        if (sent == -EAGAIN)
+            sent =
+                would_block(self, file, nonblocking, POLLOUT, file->sock.sndtimeo_ns, &deadline_ns);
+        if (sent != 0)
+            return total > 0 ? total : sent;
+    }
+}
+
+static ssize_t send_iov(int fd, const char *call, const struct iovec *iov, int count, int flags,
+                        const struct sockaddr *address, socklen_t length)
+{
+    struct nt_file *file;
+    ssize_t result = nt_socket_hold(fd, call, &file);
+    if (NT_UNLIKELY(result != 0))
+        return result;
+    struct nt_thread *self = nt_thread_self();
+    result = send_all(self, file, iov, count, flags, address, length);
+    called(self);
+    result = nt_data_sent(file, result, flags);
+    nt_file_drop(file);
+    return result;
+}
+
+ssize_t nt_data_write(int fd, const void *buf, size_t bytes)
+{
+    return nt_data_send(fd, buf, bytes, 0, NULL, 0);
+}
+
+ssize_t nt_data_writev(int fd, const struct iovec *iov, int count)
+{
+    int error = check_iov(iov, count);
+    return error != 0 ? error : send_iov(fd, "write", iov, count, 0, NULL, 0);
+}
+
+ssize_t nt_data_send(int fd, const void *buf, size_t bytes, int flags,
+                     const struct sockaddr *address, socklen_t length)
+{
+    const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = bytes};
+    return send_iov(fd, "send", &iov, 1, flags, address, length);
+}
+
+static ssize_t send_datagram(struct nt_thread *self, struct nt_file *file,
+                             const struct msghdr *message, int flags)
+{
+    const bool nonblocking = is_nonblocking(file, flags);
+    uint64_t deadline_ns = 0;
+    for (;;) {
+        ssize_t result = nt_sock_sendmsg(&file->sock, message,
+                                         flags | (nonblocking ? MSG_DONTWAIT : 0), &self->wake);
+        if (result != -EAGAIN)
+            return result;
+        result =
+            would_block(self, file, nonblocking, POLLOUT, file->sock.sndtimeo_ns, &deadline_ns);
+        if (result != 0)
+            return result;
+    }
+}
+
+ssize_t nt_data_sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    struct nt_file *file;
+    if (message == NULL)
+        return -EFAULT;
+    if (message->msg_iovlen > IOV_MAX)
+        return -EMSGSIZE;
+    ssize_t result = nt_socket_hold(fd, "sendmsg", &file);
+    if (result != 0)
+        return result;
+    struct nt_thread *self = nt_thread_self();
+    if (file->sock.type == SOCK_STREAM)
+        result = send_all(self, file, message->msg_iov, (int)message->msg_iovlen, flags,
+                          message->msg_name, message->msg_namelen);
+    else
+        result = send_datagram(self, file, message, flags);
+    called(self);
+    result = nt_data_sent(file, result, flags);
+    nt_file_drop(file);
+    return result;
+}
+
+int nt_data_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
+{
+    unsigned done = 0;
+    while (done < count) {
+        ssize_t sent = nt_data_sendmsg(fd, &messages[done].msg_hdr, flags);
+        if (sent < 0)
+            return done > 0 ? (int)done : (int)sent;
+        messages[done++].msg_len = (unsigned)sent;
+    }
+    return (int)done;
+}
+
+int nt_data_check_rights(const struct msghdr *message)
+{
+    if (nt_fd_limit == 0 || message == NULL || message->msg_control == NULL ||
+        message->msg_controllen == 0)
+        return 0;
+    struct msghdr copy = *message; // CMSG_NXTHDR wants one that is not const
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&copy); c != NULL; c = CMSG_NXTHDR(&copy, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= c->cmsg_len; i++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+            if (nt_fd_is_kernel(fd))
+                continue;
+            nt_log_once("sendmsg: a newtos socket cannot be passed by SCM_RIGHTS yet");
+            return nt_fd_get(fd) < NT_FD_FIRST ? -EBADF : -EOPNOTSUPP;
+        }
+    }
+    return 0;
+}

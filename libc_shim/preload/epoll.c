@@ -1,0 +1,377 @@
+// epoll.c: epoll instances and their registrations; waiting is in epoll_wait.c. See epoll.h.
+
+#include "libc_shim/preload/epoll.h"
+
+#include "libc_shim/preload/blocking.h"
+#include "libc_shim/preload/log.h"
+#include "libc_shim/preload/numbers.h"
+#include "libc_shim/preload/process.h"
+#include "libc_shim/preload/slab.h"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+
+static struct nt_slab epolls = NT_SLAB(struct nt_epoll, next_free);
+static struct nt_slab items = NT_SLAB(struct nt_epoll_item, next_free);
+
+#define ITEM_OF(link, member) \
+    ((struct nt_epoll_item *)(void *)((uint8_t *)(link)-offsetof(struct nt_epoll_item, member)))
+
+static void list_init(struct nt_link *head) { head->next = head->prev = head; }
+
+static void list_append(struct nt_link *head, struct nt_link *link)
+{
+    link->prev = head->prev;
+    link->next = head;
+    head->prev->next = link;
+    head->prev = link;
+}
+
+static void list_unlink(struct nt_link *link)
+{
+    link->prev->next = link->next;
+    link->next->prev = link->prev;
+}
+
+void nt_epoll_push(struct nt_epoll_item *item)
+{
+    struct nt_epoll *epoll = item->epoll;
+    if (__atomic_exchange_n(&item->queued, 1u, __ATOMIC_SEQ_CST) != 0)
+        return;
+    nt_lock(&epoll->ready_lock);
+    list_append(&epoll->ready, &item->ready);
+    epoll->ready_count++;
+    nt_unlock(&epoll->ready_lock);
+}
+
+static void unqueue(struct nt_epoll_item *item)
+{
+    struct nt_epoll *epoll = item->epoll;
+    if (__atomic_exchange_n(&item->queued, 0u, __ATOMIC_SEQ_CST) == 0)
+        return;
+    nt_lock(&epoll->ready_lock);
+    list_unlink(&item->ready);
+    epoll->ready_count--;
+    nt_unlock(&epoll->ready_lock);
+}
+
+// -- Instances -------------------------------------------------------------------------------
+
+static struct nt_epoll *new_epoll(void)
+{
+    struct nt_epoll *epoll = nt_slab_take(&epolls);
+    if (epoll == NULL)
+        return NULL;
+    list_init(&epoll->ready);
+    list_init(&epoll->all);
+    epoll->ready_count = 0;
+    epoll->waiters = 0;
+    epoll->in_kernel = 0;
+    epoll->both = -1;
+    nt_store_release(&epoll->queue, (struct nt_event_queue *)NULL);
+    return epoll;
+}
+
+int nt_epoll_adopt(int epfd, bool cloexec)
+{
+    if ((unsigned)epfd >= nt_fd_limit)
+        return epfd;
+    struct nt_file *file = nt_file_new(NT_FILE_EPOLL);
+    if (file != NULL)
+        file->epoll = new_epoll();
+    if (file == NULL || file->epoll == NULL) {
+        if (file != NULL)
+            nt_file_drop(file);
+        nt_real.close(epfd);
+        return -ENOMEM;
+    }
+    nt_fd_install(epfd, file, cloexec);
+    return epfd;
+}
+
+// Threads that sleep in the kernel's instance alone come out, and find the event queue: something
+// readable is put into that instance until they have.
+static void call_out_of_kernel(struct nt_epoll *epoll, int epfd)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = epoll};
+    int readable = nt_real.eventfd(1, EFD_CLOEXEC);
+    if (readable < 0 || nt_real.epoll_ctl(epfd, EPOLL_CTL_ADD, readable, &event) != 0) {
+        nt_log(NT_LOG_ERROR, "epoll: cannot wake other waiters: %s", strerror(errno));
+    } else {
+        while (nt_load_acquire(&epoll->in_kernel) != 0)
+            nt_yield();
+        nt_real.epoll_ctl(epfd, EPOLL_CTL_DEL, readable, NULL);
+    }
+    if (readable >= 0)
+        nt_real.close(readable);
+}
+
+static int make_both(int epfd, int eventfd)
+{
+    struct epoll_event bell = {.events = EPOLLIN | EPOLLET, .data.fd = eventfd};
+    struct epoll_event kernel = {.events = EPOLLIN, .data.fd = -1};
+    nt_numbers_yield(1);
+    int both = nt_real.epoll_create1(EPOLL_CLOEXEC);
+    if (both < 0)
+        return -errno;
+    if (nt_real.epoll_ctl(both, EPOLL_CTL_ADD, eventfd, &bell) != 0 ||
+        nt_real.epoll_ctl(both, EPOLL_CTL_ADD, epfd, &kernel) != 0) {
+        int error = -errno;
+        nt_real.close(both);
+        return error;
+    }
+    return nt_number_reserve(both);
+}
+
+// Before the first newtos socket is registered.
+static int give_queue(struct nt_epoll *epoll, int epfd)
+{
+    if (nt_load_acquire(&epoll->queue) != NULL)
+        return 0;
+    struct nt_event_queue *queue = nt_event_queue_take();
+    if (queue == NULL)
+        return -ENOMEM;
+    int both = make_both(epfd, queue->fd);
+    struct nt_event_queue *none = NULL;
+    nt_lock(&epoll->lock);
+    if (both >= 0 && epoll->queue == NULL) {
+        epoll->both = both;
+        nt_store_release(&epoll->queue, queue);
+        queue = none;
+    }
+    nt_unlock(&epoll->lock);
+    if (queue != NULL) { // it failed, or another thread was quicker
+        nt_event_queue_give(queue);
+        if (both >= 0)
+            nt_number_release(both);
+        return both < 0 ? both : 0;
+    }
+    nt_fence();
+    if (nt_load_acquire(&epoll->in_kernel) != 0)
+        call_out_of_kernel(epoll, epfd);
+    return 0;
+}
+
+// -- Registrations ---------------------------------------------------------------------------
+
+// Under the instance's lock.
+static struct nt_epoll_item *find_item(const struct nt_epoll *epoll, struct nt_file *file, int fd)
+{
+    struct nt_epoll_item *found = NULL;
+    nt_lock(&file->watch_lock);
+    for (struct nt_watch *watch = file->watches; watch != NULL && found == NULL;
+         watch = watch->next)
+        if (watch->item != NULL && watch->item->epoll == epoll && watch->item->fd == fd)
+            found = watch->item;
+    nt_unlock(&file->watch_lock);
+    return found;
+}
+
+static void set_interest(struct nt_epoll_item *item, const struct epoll_event *event)
+{
+    item->events = event->events | EPOLLERR | EPOLLHUP;
+    item->data = event->data.u64;
+    item->was_reported = false;
+    nt_fence();
+    nt_epoll_push(item); // to be looked at
+}
+
+static int add_item(struct nt_epoll *epoll, struct nt_file *file, int fd,
+                    const struct epoll_event *event)
+{
+    struct nt_epoll_item *item = nt_slab_take(&items);
+    if (item == NULL)
+        return -ENOMEM;
+    item->epoll = epoll;
+    item->fd = fd;
+    item->queued = 0;
+    item->events = 0;
+    item->watch.item = item;
+    // May ask the syscall server for everybody's queue, so not under the lock.
+    nt_watch_add(&item->watch, file, epoll->queue);
+    nt_lock(&epoll->lock);
+    list_append(&epoll->all, &item->all);
+    set_interest(item, event);
+    nt_unlock(&epoll->lock);
+    return 0;
+}
+
+// Under the instance's lock.
+static void remove_item(struct nt_epoll_item *item)
+{
+    nt_watch_remove(&item->watch); // nobody pushes it from here on
+    unqueue(item);
+    list_unlink(&item->all);
+    nt_slab_give(&items, item);
+}
+
+static int change_item(struct nt_epoll *epoll, struct nt_file *file, int fd, int op,
+                       const struct epoll_event *event)
+{
+    int result = -ENOENT;
+    nt_lock(&epoll->lock);
+    struct nt_epoll_item *item = find_item(epoll, file, fd);
+    if (item != NULL) {
+        result = 0;
+        if (op == EPOLL_CTL_DEL)
+            remove_item(item);
+        else if ((item->events & EPOLLEXCLUSIVE) != 0 || (event->events & EPOLLEXCLUSIVE) != 0)
+            result = -EINVAL; // as epoll_ctl(2) says
+        else
+            set_interest(item, event);
+    }
+    nt_unlock(&epoll->lock);
+    return result;
+}
+
+static int add_new(struct nt_epoll *epoll, int epfd, struct nt_file *file, int fd,
+                   const struct epoll_event *event)
+{
+    int result = give_queue(epoll, epfd);
+    if (result != 0)
+        return result;
+    nt_lock(&epoll->lock);
+    bool exists = find_item(epoll, file, fd) != NULL;
+    nt_unlock(&epoll->lock);
+    return exists ? -EEXIST : add_item(epoll, file, fd, event);
+}
+
+static int ctl_socket(struct nt_epoll *epoll, int epfd, int op, struct nt_file *file, int fd,
+                      const struct epoll_event *event)
+{
+    int result = -EINVAL;
+    if (op == EPOLL_CTL_ADD)
+        result = event == NULL ? -EFAULT : add_new(epoll, epfd, file, fd, event);
+    else if (op == EPOLL_CTL_MOD)
+        result = event == NULL ? -EFAULT : change_item(epoll, file, fd, op, event);
+    else if (op == EPOLL_CTL_DEL)
+        result = change_item(epoll, file, fd, op, event);
+    if (result == 0 && op != EPOLL_CTL_DEL && nt_load_acquire(&epoll->waiters) != 0)
+        nt_event_queue_ring(epoll->queue);
+    return result;
+}
+
+// An epoll number that the shim has not seen being made (it came through exec, or from a library
+// that went past the shim) is adopted with its first newtos socket: the kernel says EINVAL for what
+// is no epoll instance, and ENOENT for the placeholder of `fd`, which is in none.
+static int hold_instance(int epfd, int fd, struct nt_file **instance)
+{
+    if (nt_fd_get(epfd) == NULL) {
+        if (nt_real.epoll_ctl(epfd, EPOLL_CTL_DEL, fd, NULL) == 0 || errno != ENOENT)
+            return -errno;
+        int result = nt_epoll_adopt(epfd, false);
+        if (result < 0)
+            return result;
+    }
+    *instance = nt_file_hold(epfd);
+    if (*instance == NULL)
+        return -EBADF;
+    if ((*instance)->kind == NT_FILE_EPOLL)
+        return 0;
+    nt_file_drop(*instance);
+    return -EINVAL;
+}
+
+static int ctl_held(int epfd, int op, struct nt_file *target, int fd, struct epoll_event *event)
+{
+    struct nt_file *instance = NULL;
+    if (target->kind != NT_FILE_SOCKET)
+        return -EPERM;
+    int result = hold_instance(epfd, fd, &instance);
+    if (result != 0)
+        return result;
+    result = ctl_socket(instance->epoll, epfd, op, target, fd, event);
+    nt_file_drop(instance);
+    return result;
+}
+
+// The target is the kernel's, or an epoll instance: of that, the kernel's half.
+static int ctl_kernel(int epfd, int op, const struct nt_file *target, int fd,
+                      struct epoll_event *event)
+{
+    if (target != NULL && target->epoll->queue != NULL)
+        nt_log_once("epoll_ctl: an epoll instance with newtos sockets inside another is not "
+                    "supported: only its kernel descriptors are seen");
+    return nt_real.epoll_ctl(epfd, op, fd, event) == 0 ? 0 : -errno;
+}
+
+static bool is_taken(int fd)
+{
+    const struct nt_file *file = nt_fd_get(fd);
+    return file == NT_FD_CLOSED || file == NT_FD_OURS;
+}
+
+int nt_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
+{
+    if (is_taken(epfd) || is_taken(fd))
+        return -EBADF;
+    struct nt_file *target = nt_fd_get(fd) == NULL ? NULL : nt_file_hold(fd);
+    int saved = errno;
+    int result = target == NULL || target->kind == NT_FILE_EPOLL
+                     ? ctl_kernel(epfd, op, target, fd, event)
+                     : ctl_held(epfd, op, target, fd, event);
+    if (target != NULL)
+        nt_file_drop(target);
+    errno = saved;
+    return result;
+}
+
+// -- Ending ----------------------------------------------------------------------------------
+
+void nt_epoll_drop_first(struct nt_file *file)
+{
+    nt_lock(&file->watch_lock);
+    struct nt_watch *first = file->watches;
+    struct nt_epoll *epoll = first != NULL && first->item != NULL ? first->item->epoll : NULL;
+    nt_unlock(&file->watch_lock);
+    if (epoll == NULL)
+        return;
+    // The instance may be ending in another thread: its memory stays an instance's, and under its
+    // lock the registration is still there or is not.
+    nt_lock(&epoll->lock);
+    bool there = false;
+    nt_lock(&file->watch_lock);
+    for (struct nt_watch *watch = file->watches; watch != NULL; watch = watch->next)
+        there = there || (watch == first && watch->item->epoll == epoll);
+    nt_unlock(&file->watch_lock);
+    if (there)
+        remove_item(first->item);
+    nt_unlock(&epoll->lock);
+}
+
+void nt_epoll_end(struct nt_file *file)
+{
+    struct nt_epoll *epoll = file->epoll;
+    if (epoll == NULL)
+        return;
+    nt_lock(&epoll->lock);
+    while (epoll->all.next != &epoll->all)
+        remove_item(ITEM_OF(epoll->all.next, all));
+    nt_unlock(&epoll->lock);
+    if (epoll->both >= 0)
+        nt_number_release(epoll->both);
+    if (epoll->queue != NULL)
+        nt_event_queue_give(epoll->queue);
+    file->epoll = NULL;
+    nt_slab_give(&epolls, epoll);
+}
+
+void nt_epolls_child(void)
+{
+    nt_slab_child(&epolls);
+    nt_slab_child(&items);
+}
+
+void nt_epoll_child(struct nt_file *file)
+{
+    struct nt_epoll *epoll = file->epoll;
+    nt_spin_reset(&epoll->lock);
+    nt_spin_reset(&epoll->ready_lock);
+    list_init(&epoll->ready);
+    list_init(&epoll->all);
+    epoll->ready_count = 0;
+    epoll->waiters = 0;
+    epoll->in_kernel = 0;
+    epoll->both = -1; // closed with the rest of the shim's own descriptors
+    epoll->queue = NULL;
+}

@@ -1,0 +1,81 @@
+// epoll.h: epoll instances that hold newtos sockets beside the kernel's descriptors.
+//
+// Behind each epoll number stays the kernel's own instance, in which the kernel's descriptors are
+// registered as ever. An instance without newtos sockets is nothing but that. With its first newtos
+// socket it gets an event queue, whose eventfd is registered, edge-triggered, in a second instance
+// `both`, together with the first: sleeping on `both` is sleeping on everything, one system call a
+// wake-up, and the program's own instance holds nothing of ours.
+//
+// Ready list, as in the kernel: registrations that may be ready, each at most once (`queued`), put
+// there by the queue's bitmap, by epoll_ctl, and by what the program itself does to the socket. A
+// look takes each off, asks for the level, reports what is wanted; level-triggered ones that were
+// reported go back to the end. So a wait costs what is ready, not what is registered. An edge is
+// reported once: when nt_sock_events() has moved since the last report.
+//
+// Locks: `lock` guards registrations and the look; `ready_lock` the list's links only.
+#ifndef NT_PRELOAD_EPOLL_H
+#define NT_PRELOAD_EPOLL_H
+
+#include "libc_shim/preload/file.h"
+#include "libc_shim/preload/watch.h"
+
+struct nt_link { // of a list that is a ring through its head
+    struct nt_link *next;
+    struct nt_link *prev;
+};
+
+struct nt_epoll_item {
+    struct nt_watch watch;
+    struct nt_epoll *epoll;
+    struct nt_link ready; // linked while `queued`
+    struct nt_link all;
+    uint32_t queued;
+    uint32_t events;   // as registered, with flags; 0 after a one-shot report
+    uint32_t reported; // nt_sock_events() at the last report
+    bool was_reported;
+    int fd;
+    uint64_t data;
+    struct nt_epoll_item *next_free;
+} NT_ALIGNED(64);
+
+struct nt_epoll {
+    struct nt_spin lock;
+    struct nt_spin ready_lock;
+    struct nt_link ready;
+    struct nt_link all;
+    uint32_t ready_count; // of the list, guarded by ready_lock
+    uint32_t waiters;     // threads that sleep on `both`
+    uint32_t in_kernel;   // threads that sleep in the kernel's instance alone
+    int both;
+    struct nt_event_queue *queue; // NULL: no newtos socket so far
+    struct nt_epoll *next_free;
+} NT_ALIGNED(64);
+
+// One wait: `timeout` if not NULL (epoll_pwait2), else timeout_ms.
+struct nt_epoll_wait {
+    int epfd;
+    struct epoll_event *events;
+    int max;
+    int timeout_ms;
+    const struct timespec *timeout;
+    const sigset_t *mask;
+    bool exact; // epoll_pwait2
+};
+
+// A description for a new epoll number; the number, or -errno (the number is closed then).
+int nt_epoll_adopt(int epfd, bool cloexec);
+int nt_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event);
+int nt_epoll_wait(const struct nt_epoll_wait *call);
+
+// poll() on an epoll number: whether a newtos socket of it has something to report.
+bool nt_epoll_readable(struct nt_epoll *epoll);
+
+void nt_epoll_push(struct nt_epoll_item *item);
+// Ends the first registration of a description that ends.
+void nt_epoll_drop_first(struct nt_file *file);
+void nt_epoll_end(struct nt_file *file);
+// In a child of fork(): of all instances, then of each that has a number.
+void nt_epolls_child(void);
+void nt_epoll_child(struct nt_file *file);
+
+#endif

@@ -1,0 +1,326 @@
+// epoll_wait.c: the waiting half of epoll.h.
+
+#include "libc_shim/preload/epoll.h"
+
+#include "libc_shim/preload/blocking.h"
+#include "libc_shim/preload/process.h"
+#include "libc_shim/preload/slab.h"
+
+#include <errno.h>
+
+enum {
+    SWEEP_BATCH = 32,
+    // How long the kernel's descriptors may go unseen while newtos sockets stay ready
+    // (architecture §6).
+    KERNEL_SKIP_CALLS = 64,
+    KERNEL_SKIP_NS = 1000000,
+    NS_PER_MS = 1000000,
+};
+
+#define ITEM_OF(link, member) \
+    ((struct nt_epoll_item *)(void *)((uint8_t *)(link)-offsetof(struct nt_epoll_item, member)))
+
+// -- Looking ---------------------------------------------------------------------------------
+
+// A socket of the queue's bitmap: its registrations here are worth a look.
+static void push_file(const struct nt_epoll *epoll, struct nt_file *file)
+{
+    nt_lock(&file->watch_lock);
+    for (struct nt_watch *watch = file->watches; watch != NULL; watch = watch->next)
+        if (watch->item != NULL && watch->item->epoll == epoll)
+            nt_epoll_push(watch->item);
+    nt_unlock(&file->watch_lock);
+}
+
+static void sweep(struct nt_epoll *epoll, uint32_t enough)
+{
+    struct nt_sock *sock[SWEEP_BATCH];
+    uint32_t count;
+    while (nt_load_relaxed(&epoll->ready_count) < enough &&
+           (count = nt_queue_collect(&nt_context, &epoll->queue->queue, sock, SWEEP_BATCH)) != 0)
+        for (uint32_t i = 0; i < count; i++)
+            push_file(epoll, sock[i]->user);
+}
+
+// Takes the whole ready list; the registrations on it stay `queued` until looked at.
+static void take_ready(struct nt_epoll *epoll, struct nt_link *local)
+{
+    nt_lock(&epoll->ready_lock);
+    *local = epoll->ready;
+    local->next->prev = local;
+    local->prev->next = local;
+    if (epoll->ready_count == 0)
+        local->next = local->prev = local;
+    epoll->ready.next = epoll->ready.prev = &epoll->ready;
+    epoll->ready_count = 0;
+    nt_unlock(&epoll->ready_lock);
+}
+
+// Puts back what was not looked at, before what came meanwhile.
+static void put_back(struct nt_epoll *epoll, struct nt_link *local, uint32_t count)
+{
+    if (local->next == local)
+        return;
+    nt_lock(&epoll->ready_lock);
+    local->prev->next = epoll->ready.next;
+    epoll->ready.next->prev = local->prev;
+    epoll->ready.next = local->next;
+    local->next->prev = &epoll->ready;
+    epoll->ready_count += count;
+    nt_unlock(&epoll->ready_lock);
+}
+
+// What is to be reported now, or 0. The registration is off the list.
+static uint32_t look(struct nt_epoll_item *item)
+{
+    // Off the list first, then the level: a change after the look puts it on again.
+    __atomic_exchange_n(&item->queued, 0u, __ATOMIC_SEQ_CST);
+    const struct nt_sock *sock = &item->watch.file->sock;
+    uint32_t seen = nt_sock_events(sock);
+    if ((item->events & EPOLLET) != 0 && item->was_reported && item->reported == seen)
+        return 0;
+    uint32_t ready = nt_sock_poll(&item->watch.file->sock) & item->events;
+    if (ready == 0)
+        return 0;
+    item->reported = seen;
+    item->was_reported = true;
+    if ((item->events & EPOLLONESHOT) != 0)
+        item->events = 0; // not even errors, until EPOLL_CTL_MOD
+    else if ((item->events & EPOLLET) == 0)
+        nt_epoll_push(item);
+    return ready;
+}
+
+static int collect(struct nt_epoll *epoll, struct epoll_event *events, int max)
+{
+    if (NT_UNLIKELY(nt_shared_any()))
+        nt_shared_spread();
+    int count = 0;
+    struct nt_link local;
+    nt_lock(&epoll->lock);
+    sweep(epoll, (uint32_t)max);
+    if (nt_load_relaxed(&epoll->ready_count) != 0) {
+        uint32_t left = epoll->ready_count;
+        take_ready(epoll, &local);
+        while (count < max && local.next != &local) {
+            struct nt_epoll_item *item = ITEM_OF(local.next, ready);
+            local.next = item->ready.next;
+            local.next->prev = &local;
+            left--;
+            uint32_t ready = look(item);
+            if (ready != 0)
+                events[count++] = (struct epoll_event){.events = ready, .data.u64 = item->data};
+        }
+        put_back(epoll, &local, left);
+    }
+    nt_unlock(&epoll->lock);
+    return count;
+}
+
+bool nt_epoll_readable(struct nt_epoll *epoll)
+{
+    if (nt_load_acquire(&epoll->queue) == NULL)
+        return false;
+    if (nt_shared_any())
+        nt_shared_spread();
+    bool readable = false;
+    nt_lock(&epoll->lock);
+    sweep(epoll, UINT32_MAX);
+    nt_lock(&epoll->ready_lock);
+    for (struct nt_link *link = epoll->ready.next; link != &epoll->ready && !readable;
+         link = link->next) {
+        const struct nt_epoll_item *item = ITEM_OF(link, ready);
+        readable = (nt_sock_poll(&item->watch.file->sock) & item->events) != 0;
+    }
+    nt_unlock(&epoll->ready_lock);
+    nt_unlock(&epoll->lock);
+    return readable;
+}
+
+// The kernel's descriptors, without waiting.
+static int look_at_kernel(struct nt_thread *self, const struct nt_epoll_wait *call, int max)
+{
+    self->kernel_skip = 0;
+    self->kernel_looked_ns = nt_now_ns();
+    self->count[NT_COUNT_KERNEL]++;
+    int count = nt_real.epoll_pwait(call->epfd, call->events, max, 0, call->mask);
+    return count >= 0 ? count : -errno;
+}
+
+static bool kernel_is_due(struct nt_thread *self)
+{
+    return ++self->kernel_skip >= KERNEL_SKIP_CALLS ||
+           nt_now_ns() - self->kernel_looked_ns >= KERNEL_SKIP_NS;
+}
+
+// -- Sleeping --------------------------------------------------------------------------------
+
+enum woken {
+    WOKEN_BELL = 1,
+    WOKEN_KERNEL = 2, // the kernel's instance has something
+};
+
+// Both say which of enum woken it was, 0 at the deadline, or -errno.
+static int sleep_on_both(const struct nt_epoll *epoll, const struct nt_epoll_wait *call,
+                         uint64_t deadline_ns)
+{
+    struct epoll_event event[2];
+    struct timespec left = nt_time_left(deadline_ns);
+    int count;
+    if (deadline_ns == NT_FOREVER) {
+        count = nt_real.epoll_pwait(epoll->both, event, 2, -1, call->mask);
+    } else if (call->exact) {
+        count = nt_real.epoll_pwait2(epoll->both, event, 2, &left, call->mask);
+    } else {
+        int64_t ms = left.tv_sec * 1000 + (left.tv_nsec + NS_PER_MS - 1) / NS_PER_MS;
+        count = nt_real.epoll_pwait(epoll->both, event, 2, ms > INT32_MAX ? INT32_MAX : (int)ms,
+                                    call->mask);
+    }
+    if (count < 0)
+        return -errno;
+    int woken = 0;
+    for (int i = 0; i < count; i++)
+        woken |= event[i].data.fd == -1 ? WOKEN_KERNEL : WOKEN_BELL;
+    return woken;
+}
+
+static int sleep_on_shared(const struct nt_sleep *sleep, const struct nt_epoll_wait *call,
+                           uint64_t deadline_ns)
+{
+    struct pollfd fds[3] = {{.fd = sleep->queue->fd, .events = POLLIN},
+                            {.fd = sleep->shared->fd, .events = POLLIN},
+                            {.fd = call->epfd, .events = POLLIN}};
+    struct timespec left = nt_time_left(deadline_ns);
+    int count = nt_real.ppoll(fds, 3, deadline_ns == NT_FOREVER ? NULL : &left, call->mask);
+    if (count < 0)
+        return -errno;
+    if (fds[0].revents != 0)
+        nt_event_queue_drain(sleep->queue);
+    return (fds[2].revents != 0 ? WOKEN_KERNEL : 0) | (count > 0 ? WOKEN_BELL : 0);
+}
+
+static int sleep_once(struct nt_thread *self, struct nt_epoll *epoll,
+                      const struct nt_epoll_wait *call, uint64_t deadline_ns)
+{
+    struct nt_sleep sleep;
+    int woken = WOKEN_BELL;
+    __atomic_add_fetch(&epoll->waiters, 1u, __ATOMIC_SEQ_CST);
+    // A push between the last look and here found no waiter to ring for.
+    if (nt_sleep_enter(&sleep, self, epoll->queue) && nt_load_acquire(&epoll->ready_count) == 0)
+        woken = sleep.shared == NULL ? sleep_on_both(epoll, call, deadline_ns)
+                                     : sleep_on_shared(&sleep, call, deadline_ns);
+    nt_sleep_leave(&sleep);
+    __atomic_sub_fetch(&epoll->waiters, 1u, __ATOMIC_SEQ_CST);
+    return woken;
+}
+
+// -- Waiting ---------------------------------------------------------------------------------
+
+static uint64_t deadline_of(const struct nt_epoll_wait *call)
+{
+    if (call->exact)
+        return nt_deadline_of(call->timeout);
+    return call->timeout_ms < 0 ? NT_FOREVER : nt_deadline((uint64_t)call->timeout_ms * NS_PER_MS);
+}
+
+static bool is_patient(const struct nt_epoll_wait *call)
+{
+    if (call->exact)
+        return call->timeout == NULL || call->timeout->tv_sec != 0 || call->timeout->tv_nsec != 0;
+    return call->timeout_ms != 0;
+}
+
+// Other threads sleep on the instance while there is more than this one could take.
+static void pass_on(struct nt_epoll *epoll)
+{
+    if (nt_load_acquire(&epoll->waiters) != 0 && nt_load_relaxed(&epoll->ready_count) != 0)
+        nt_event_queue_ring(epoll->queue);
+}
+
+static int wait_with_sockets(struct nt_thread *self, struct nt_epoll *epoll,
+                             const struct nt_epoll_wait *call)
+{
+    const bool patient = is_patient(call);
+    uint64_t deadline_ns = 0; // not known yet
+    bool look_now = false;
+    nt_process_flush(self);
+    for (;;) {
+        bool due = kernel_is_due(self) || look_now;
+        int count = 0;
+        if (due) // half of the room at most: newtos sockets get the rest
+            count = look_at_kernel(self, call, (call->max + 1) / 2);
+        if (count < 0)
+            return count;
+        count += collect(epoll, call->events + count, call->max - count);
+        if (count == 0 && !patient) {
+            nt_fruitless(self);
+            return due ? 0 : look_at_kernel(self, call, call->max);
+        }
+        if (count > 0) {
+            self->fruitless = 0;
+            pass_on(epoll);
+            return count;
+        }
+        if (deadline_ns != 0 && deadline_ns != NT_FOREVER && nt_now_ns() >= deadline_ns)
+            return 0;
+        if (nt_idle_again(self))
+            continue;
+        if (deadline_ns == 0)
+            deadline_ns = deadline_of(call);
+        int woken = sleep_once(self, epoll, call, deadline_ns);
+        if (woken < 0)
+            return woken;
+        look_now = (woken & WOKEN_KERNEL) != 0;
+    }
+}
+
+static int call_kernel(const struct nt_epoll_wait *call)
+{
+    int count = call->exact ? nt_real.epoll_pwait2(call->epfd, call->events, call->max,
+                                                   call->timeout, call->mask)
+                            : nt_real.epoll_pwait(call->epfd, call->events, call->max,
+                                                  call->timeout_ms, call->mask);
+    return count >= 0 ? count : -errno;
+}
+
+// Takes out the event of call_out_of_kernel() (epoll.c).
+static int without_call(const struct nt_epoll *epoll, struct epoll_event *events, int count)
+{
+    int kept = 0;
+    for (int i = 0; i < count; i++)
+        if (events[i].data.ptr != epoll)
+            events[kept++] = events[i];
+    return kept;
+}
+
+static int wait_in_kernel(struct nt_epoll *epoll, const struct nt_epoll_wait *call)
+{
+    __atomic_add_fetch(&epoll->in_kernel, 1u, __ATOMIC_SEQ_CST);
+    int count = -EAGAIN; // a newtos socket came
+    if (nt_load_acquire(&epoll->queue) == NULL)
+        count = call_kernel(call);
+    __atomic_sub_fetch(&epoll->in_kernel, 1u, __ATOMIC_SEQ_CST);
+    if (count > 0 && nt_load_acquire(&epoll->queue) != NULL) {
+        count = without_call(epoll, call->events, count);
+        if (count == 0)
+            count = -EAGAIN;
+    }
+    return count;
+}
+
+int nt_epoll_wait(const struct nt_epoll_wait *call)
+{
+    struct nt_file *file = nt_file_hold(call->epfd);
+    if (file == NULL)
+        return -EBADF;
+    int count = -EINVAL;
+    if (file->kind == NT_FILE_EPOLL && call->max > 0) {
+        count = -EAGAIN;
+        if (nt_load_acquire(&file->epoll->queue) == NULL)
+            count = wait_in_kernel(file->epoll, call);
+        if (count == -EAGAIN)
+            count = wait_with_sockets(nt_thread_self(), file->epoll, call);
+    }
+    nt_file_drop(file);
+    return count;
+}

@@ -1,0 +1,281 @@
+// interfaces.c: see interfaces.h.
+
+#include "libc_shim/preload/interfaces.h"
+
+#include "libc_shim/preload/control.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <net/if_arp.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+
+enum {
+    ADDRESSES_MAX = 64, // a host has at most 32 (newtos_py/net/netconf.h)
+};
+
+struct address {
+    char name[IFNAMSIZ];
+    unsigned index;
+    unsigned flags;
+    int mtu;
+    int family;
+    int prefix_bits;
+    uint8_t bytes[16]; // 4 of them for AF_INET
+};
+
+struct addresses {
+    int count;
+    struct address entry[ADDRESSES_MAX];
+};
+
+static unsigned index_of(const struct addresses *list, const char *name)
+{
+    unsigned highest = 0;
+    for (int i = 0; i < list->count; i++) {
+        if (strcmp(list->entry[i].name, name) == 0)
+            return list->entry[i].index;
+        if (list->entry[i].index > highest)
+            highest = list->entry[i].index;
+    }
+    return highest + 1;
+}
+
+static bool parse_line(const char *line, struct addresses *list)
+{
+    struct address *entry = &list->entry[list->count];
+    char text[INET6_ADDRSTRLEN + 1];
+    memset(entry, 0, sizeof *entry);
+    if (sscanf(line, "%15s %46[^/]/%d %i %d", entry->name, text, &entry->prefix_bits,
+               (int *)&entry->flags, &entry->mtu) != 5)
+        return false;
+    entry->family = strchr(text, ':') != NULL ? AF_INET6 : AF_INET;
+    int bits = entry->family == AF_INET6 ? 128 : 32;
+    if (inet_pton(entry->family, text, entry->bytes) != 1 || entry->prefix_bits < 0 ||
+        entry->prefix_bits > bits)
+        return false;
+    entry->index = index_of(list, entry->name);
+    return true;
+}
+
+static int ask(struct addresses *list)
+{
+    struct nt_control_call call;
+    list->count = 0;
+    nt_control_prepare(&call, NT_CTL_IFADDRS);
+    int result = nt_control_do(&call);
+    if (result != 0)
+        return result;
+    call.message.text[NT_CTL_TEXT_BYTES - 1] = '\0';
+    char *rest = call.message.text;
+    char *line;
+    while (list->count < ADDRESSES_MAX && (line = strsep(&rest, "\n")) != NULL)
+        list->count += parse_line(line, list);
+    return 0;
+}
+
+// -- getifaddrs ------------------------------------------------------------------------------
+
+union any_address {
+    struct sockaddr any;
+    struct sockaddr_in in;
+    struct sockaddr_in6 in6;
+    struct sockaddr_ll link;
+};
+
+struct node { // what a list entry points to, all in one block
+    struct ifaddrs ifa;
+    union any_address address;
+    union any_address netmask;
+    union any_address broadcast;
+    char name[IFNAMSIZ];
+};
+
+static void mask_bytes(uint8_t *out, int bytes, int bits)
+{
+    for (int i = 0; i < bytes; i++, bits -= 8)
+        out[i] = bits >= 8 ? 0xff : bits <= 0 ? 0 : (uint8_t)(0xff << (8 - bits));
+}
+
+static void fill_ipv4(struct node *node, const struct address *entry)
+{
+    uint8_t mask[4];
+    uint8_t broadcast[4];
+    mask_bytes(mask, 4, entry->prefix_bits);
+    for (int i = 0; i < 4; i++)
+        broadcast[i] = (uint8_t)(entry->bytes[i] | ~mask[i]);
+    node->address.in.sin_family = node->netmask.in.sin_family = AF_INET;
+    memcpy(&node->address.in.sin_addr, entry->bytes, 4);
+    memcpy(&node->netmask.in.sin_addr, mask, 4);
+    if ((entry->flags & IFF_BROADCAST) == 0)
+        return;
+    node->broadcast.in.sin_family = AF_INET;
+    memcpy(&node->broadcast.in.sin_addr, broadcast, 4);
+    node->ifa.ifa_broadaddr = &node->broadcast.any;
+}
+
+static void fill_ipv6(struct node *node, const struct address *entry)
+{
+    node->address.in6.sin6_family = node->netmask.in6.sin6_family = AF_INET6;
+    memcpy(&node->address.in6.sin6_addr, entry->bytes, 16);
+    mask_bytes(node->netmask.in6.sin6_addr.s6_addr, 16, entry->prefix_bits);
+}
+
+static void fill(struct node *node, const struct address *entry)
+{
+    memcpy(node->name, entry->name, sizeof node->name);
+    node->ifa.ifa_name = node->name;
+    node->ifa.ifa_flags = entry->flags;
+    node->ifa.ifa_addr = &node->address.any;
+    node->ifa.ifa_netmask = &node->netmask.any;
+    if (entry->family == AF_INET)
+        fill_ipv4(node, entry);
+    else
+        fill_ipv6(node, entry);
+}
+
+int nt_getifaddrs(struct ifaddrs **list)
+{
+    struct addresses found;
+    int result = ask(&found);
+    *list = NULL;
+    if (result != 0 || found.count == 0)
+        return result;
+    struct node *nodes = calloc((size_t)found.count, sizeof *nodes);
+    if (nodes == NULL)
+        return -ENOMEM;
+    for (int i = 0; i < found.count; i++) {
+        fill(&nodes[i], &found.entry[i]);
+        if (i > 0)
+            nodes[i - 1].ifa.ifa_next = &nodes[i].ifa;
+    }
+    *list = &nodes[0].ifa; // the block's address: what freeifaddrs frees
+    return 0;
+}
+
+unsigned nt_if_nametoindex(const char *name)
+{
+    struct addresses found;
+    if (ask(&found) != 0)
+        return 0;
+    for (int i = 0; i < found.count; i++)
+        if (strcmp(found.entry[i].name, name) == 0)
+            return found.entry[i].index;
+    errno = ENODEV;
+    return 0;
+}
+
+char *nt_if_indextoname(unsigned index, char *name)
+{
+    struct addresses found;
+    if (ask(&found) != 0)
+        return NULL;
+    for (int i = 0; i < found.count; i++)
+        if (found.entry[i].index == index)
+            return strcpy(name, found.entry[i].name);
+    errno = ENXIO;
+    return NULL;
+}
+
+// -- ioctl -----------------------------------------------------------------------------------
+
+static int list_configuration(struct ifconf *conf, const struct addresses *found)
+{
+    int room = conf->ifc_len;
+    int used = 0;
+    for (int i = 0; i < found->count; i++) {
+        const struct address *entry = &found->entry[i];
+        if (entry->family != AF_INET)
+            continue;
+        if (conf->ifc_req != NULL && used + (int)sizeof(struct ifreq) <= room) {
+            struct ifreq *request = &conf->ifc_req[used / (int)sizeof(struct ifreq)];
+            struct sockaddr_in address = {.sin_family = AF_INET};
+            memset(request, 0, sizeof *request);
+            memcpy(request->ifr_name, entry->name, IFNAMSIZ);
+            memcpy(&address.sin_addr, entry->bytes, 4);
+            memcpy(&request->ifr_addr, &address, sizeof address);
+        } else if (conf->ifc_req != NULL) {
+            break;
+        }
+        used += (int)sizeof(struct ifreq);
+    }
+    conf->ifc_len = used;
+    return 0;
+}
+
+static const struct address *find(const struct addresses *found, const struct ifreq *request,
+                                  bool by_index)
+{
+    for (int i = 0; i < found->count; i++) {
+        const struct address *entry = &found->entry[i];
+        if (by_index ? (int)entry->index == request->ifr_ifindex
+                     : strncmp(entry->name, request->ifr_name, IFNAMSIZ) == 0)
+            return entry;
+    }
+    return NULL;
+}
+
+static void put_ipv4(struct sockaddr *to, const void *bytes)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    memcpy(&address.sin_addr, bytes, 4);
+    memcpy(to, &address, sizeof address);
+}
+
+static int answer_about(unsigned long request, struct ifreq *ask_for, const struct address *entry)
+{
+    uint8_t mask[4];
+    switch (request) {
+    case SIOCGIFNAME:
+        memcpy(ask_for->ifr_name, entry->name, IFNAMSIZ);
+        return 0;
+    case SIOCGIFINDEX:
+        ask_for->ifr_ifindex = (int)entry->index;
+        return 0;
+    case SIOCGIFFLAGS:
+        ask_for->ifr_flags = (short)entry->flags;
+        return 0;
+    case SIOCGIFMTU:
+        ask_for->ifr_mtu = entry->mtu;
+        return 0;
+    case SIOCGIFADDR:
+        put_ipv4(&ask_for->ifr_addr, entry->bytes);
+        return 0;
+    case SIOCGIFNETMASK:
+        mask_bytes(mask, 4, entry->prefix_bits);
+        put_ipv4(&ask_for->ifr_netmask, mask);
+        return 0;
+    default:
+        return -ENOTTY;
+    }
+}
+
+int nt_interface_ioctl(unsigned long request, void *arg)
+{
+    struct addresses found;
+    switch (request) {
+    case SIOCGIFCONF:
+    case SIOCGIFNAME:
+    case SIOCGIFINDEX:
+    case SIOCGIFFLAGS:
+    case SIOCGIFMTU:
+    case SIOCGIFADDR:
+    case SIOCGIFNETMASK:
+        break;
+    default:
+        return -ENOTTY;
+    }
+    if (arg == NULL)
+        return -EFAULT;
+    int result = ask(&found);
+    if (result != 0)
+        return result;
+    if (request == SIOCGIFCONF)
+        return list_configuration(arg, &found);
+    const struct address *entry = find(&found, arg, request == SIOCGIFNAME);
+    return entry == NULL ? -ENODEV : answer_about(request, arg, entry);
+}

@@ -1,0 +1,141 @@
+// process.c: see process.h.
+
+#include "libc_shim/preload/process.h"
+
+#include "libc_shim/preload/control.h"
+#include "libc_shim/preload/fork.h"
+#include "libc_shim/preload/log.h"
+#include "libc_shim/preload/numbers.h"
+#include "libc_shim/preload/slab.h"
+#include "libc_shim/preload/stats.h"
+#include "newtos_py/kernel/map.h"
+#include "newtos_py/kernel/status.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+struct nt_sock_context nt_context;
+
+static pthread_once_t start_once = PTHREAD_ONCE_INIT;
+static pthread_mutex_t attach_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void start(void)
+{
+    nt_real_resolve();
+    if (!nt_control_configured())
+        return;
+    if (!nt_fd_open())
+        return;
+    nt_log_open();
+    nt_stats_open();
+    nt_sock_context_init(&nt_context, nt_yield);
+    nt_fork_open();
+    (void)nt_control_open(); // what it means that the host is gone, the first socket() says
+}
+
+void nt_process_start(void) { (void)pthread_once(&start_once, start); }
+
+// Early, so that the constructors of other libraries find it done; a call from one that ran before
+// passes to the kernel unless it is socket(), which starts the shim itself.
+__attribute__((constructor(101))) static void construct(void) { nt_process_start(); }
+
+__attribute__((destructor(101))) static void destruct(void) { nt_stats_write(); }
+
+// -- Attaching -------------------------------------------------------------------------------
+
+enum { // descriptors beside the reply to ATTACH
+    FD_PROGRAM,
+    FD_SERVER,
+    FD_HINT,
+    FD_DOORBELL,
+    FD_STATUS,
+    FD_ATTACH_COUNT,
+};
+
+// Maps a part of an area. A child of fork() doesn't inherit it: it has no business there, and the
+// parent's fork is quick.
+static void *map_part(int fd, uint64_t bytes, bool writable)
+{
+    int64_t at = nt_map(fd, bytes, writable);
+    if (at < 0)
+        return NULL;
+    void *base = (void *)(uintptr_t)at;
+    (void)madvise(base, bytes, MADV_DONTFORK);
+    return base;
+}
+
+static int open_area(const struct nt_control_call *call, struct nt_area *area,
+                     const struct nt_status **status)
+{
+    uint32_t slots = call->message.arg;
+    if (call->fd_count != FD_ATTACH_COUNT || slots == 0 || slots > NT_AREA_SLOTS_MAX)
+        return -EPROTO;
+    const int *fds = call->fds;
+    void *program = map_part(fds[FD_PROGRAM], nt_area_program_bytes(slots), true);
+    void *server = map_part(fds[FD_SERVER], nt_area_server_bytes(slots), false);
+    void *hint = map_part(fds[FD_HINT], nt_area_hint_bytes(), true);
+    *status = map_part(fds[FD_STATUS], NT_PAGE, false);
+    if (program == NULL || server == NULL || hint == NULL || *status == NULL)
+        return -ENOMEM;
+    if (nt_area_open(area, program, server, hint, slots) != 0)
+        return -EPROTO;
+    area->number = (uint16_t)call->message.area;
+    return 0;
+}
+
+static int attach_locked(uint32_t protocol)
+{
+    struct nt_control_call call;
+    struct nt_area area;
+    const struct nt_status *status;
+    for (uint32_t i = 0; i < nt_context.area_count; i++)
+        if (nt_context.area[i].protocol == protocol)
+            return 0;
+    nt_numbers_yield(FD_ATTACH_COUNT);
+    nt_control_prepare(&call, NT_CTL_ATTACH);
+    call.message.protocol = protocol;
+    int result = nt_control_do(&call);
+    if (result != 0)
+        return result;
+    result = open_area(&call, &area, &status);
+    if (result == 0) {
+        int doorbell = nt_number_reserve(call.fds[FD_DOORBELL]);
+        call.fds[FD_DOORBELL] = -1;
+        result = nt_sock_attach(&nt_context, &area, protocol, &status->sleeping, doorbell);
+    }
+    for (int i = 0; i < call.fd_count; i++)
+        if (call.fds[i] >= 0)
+            nt_real.close(call.fds[i]);
+    if (result < 0)
+        nt_log(NT_LOG_ERROR, "cannot map the socket area of protocol %u: %s", protocol,
+               strerror(-result));
+    else
+        nt_log(NT_LOG_DEBUG, "attached area %u of protocol %u: %u slots", area.number, protocol,
+               area.slots);
+    return result < 0 ? result : 0;
+}
+
+int nt_process_attach(uint32_t protocol)
+{
+    int saved = errno;
+    (void)pthread_mutex_lock(&attach_lock);
+    int result = attach_locked(protocol);
+    (void)pthread_mutex_unlock(&attach_lock);
+    errno = saved;
+    return result;
+}
+
+void nt_process_ring(struct nt_thread *self)
+{
+    int fds[NT_SOCK_AREAS_MAX];
+    const uint64_t one = 1;
+    int saved = errno;
+    uint32_t count = nt_sock_flush(&nt_context, &self->wake, fds);
+    for (uint32_t i = 0; i < count; i++)
+        (void)!nt_real.write(fds[i], &one, sizeof one);
+    self->count[NT_COUNT_RING] += count;
+    errno = saved;
+}

@@ -1,0 +1,82 @@
+// symbols.h: how the interposed libc symbols are written: one line each, by these macros.
+//
+// A symbol looks at what its descriptor is and passes on, to libc's own function or to ours; what
+// ours do stands elsewhere. The C name differs from the symbol's, so that libc's headers, with
+// their transparent unions and attributes, don't object to our definitions.
+#ifndef NT_PRELOAD_SYMBOLS_H
+#define NT_PRELOAD_SYMBOLS_H
+
+#include "libc_shim/preload/file.h"
+#include "libc_shim/preload/numbers.h"
+#include "libc_shim/preload/real.h"
+
+#include <errno.h>
+
+#define NT_SYMBOL(type, name, parameters)                                                   \
+    __attribute__((visibility("default"))) type nt_symbol_##name parameters __asm__(#name); \
+    type nt_symbol_##name parameters
+
+// Ours answer -errno; a program wants -1 and errno.
+static inline long nt_answer(long result)
+{
+    if (NT_LIKELY(result >= 0))
+        return result;
+    errno = (int)-result;
+    return -1;
+}
+
+// A call on `fd`: libc's if it is the kernel's.
+#define NT_ON_FD(type, name, parameters, arguments, ours) \
+    NT_SYMBOL(type, name, parameters)                     \
+    {                                                     \
+        if (nt_fd_is_kernel(fd))                          \
+            return nt_real.name arguments;                \
+        return (type)nt_answer(ours);                     \
+    }
+
+// The fortified form: libc's, where it would abort or where the descriptor is the kernel's.
+#define NT_ON_FD_CHECKED(type, name, parameters, arguments, ours) \
+    NT_SYMBOL(type, name, parameters)                             \
+    {                                                             \
+        if (n > room || nt_fd_is_kernel(fd))                      \
+            return nt_real.name arguments;                        \
+        return (type)nt_answer(ours);                             \
+    }
+
+// What stood at a number that the kernel gives out now was closed behind the shim.
+static inline void nt_given(int fd)
+{
+    if (fd >= 0 && NT_UNLIKELY(!nt_fd_is_kernel(fd)))
+        nt_file_replace(fd, NULL, false);
+}
+
+// A call by which the kernel gives out a number.
+#define NT_GIVES_FD(name, parameters, arguments) \
+    NT_SYMBOL(int, name, parameters)             \
+    {                                            \
+        int given;                               \
+        nt_numbers_yield(1);                     \
+        do                                       \
+            given = nt_real.name arguments;      \
+        while (nt_again(given));                 \
+        nt_given(given);                         \
+        return given;                            \
+    }
+
+// The same for two numbers, written into an array.
+#define NT_GIVES_PAIR(name, parameters, arguments) \
+    NT_SYMBOL(int, name, parameters)               \
+    {                                              \
+        int failed;                                \
+        nt_numbers_yield(2);                       \
+        do                                         \
+            failed = nt_real.name arguments;       \
+        while (nt_again(failed));                  \
+        if (failed == 0) {                         \
+            nt_given(pair[0]);                     \
+            nt_given(pair[1]);                     \
+        }                                          \
+        return failed;                             \
+    }
+
+#endif

@@ -1,0 +1,67 @@
+// symbols_data.c: the interposed symbols that move data. See symbols.h.
+
+#include "libc_shim/preload/data.h"
+#include "libc_shim/preload/sendfile.h"
+#include "libc_shim/preload/symbols.h"
+
+NT_ON_FD(ssize_t, read, (int fd, void *buf, size_t n), (fd, buf, n), nt_data_read(fd, buf, n))
+NT_ON_FD_CHECKED(ssize_t, __read_chk, (int fd, void *buf, size_t n, size_t room),
+                 (fd, buf, n, room), nt_data_read(fd, buf, n))
+NT_ON_FD(ssize_t, readv, (int fd, const struct iovec *iov, int count), (fd, iov, count),
+         nt_data_readv(fd, iov, count))
+NT_ON_FD(ssize_t, write, (int fd, const void *buf, size_t n), (fd, buf, n),
+         nt_data_write(fd, buf, n))
+NT_ON_FD(ssize_t, writev, (int fd, const struct iovec *iov, int count), (fd, iov, count),
+         nt_data_writev(fd, iov, count))
+
+NT_ON_FD(ssize_t, recv, (int fd, void *buf, size_t n, int flags), (fd, buf, n, flags),
+         nt_data_recv(fd, buf, n, flags, NULL, NULL))
+NT_ON_FD_CHECKED(ssize_t, __recv_chk, (int fd, void *buf, size_t n, size_t room, int flags),
+                 (fd, buf, n, room, flags), nt_data_recv(fd, buf, n, flags, NULL, NULL))
+NT_ON_FD(ssize_t, recvfrom,
+         (int fd, void *buf, size_t n, int flags, struct sockaddr *addr, socklen_t *len),
+         (fd, buf, n, flags, addr, len), nt_data_recv(fd, buf, n, flags, addr, len))
+NT_ON_FD_CHECKED(ssize_t, __recvfrom_chk,
+                 (int fd, void *buf, size_t n, size_t room, int flags, struct sockaddr *addr,
+                  socklen_t *len),
+                 (fd, buf, n, room, flags, addr, len), nt_data_recv(fd, buf, n, flags, addr, len))
+NT_ON_FD(ssize_t, recvmsg, (int fd, struct msghdr *msg, int flags), (fd, msg, flags),
+         nt_data_recvmsg(fd, msg, flags))
+NT_ON_FD(int, recvmmsg,
+         (int fd, struct mmsghdr *msgs, unsigned count, int flags, struct timespec *timeout),
+         (fd, msgs, count, flags, timeout), nt_data_recvmmsg(fd, msgs, count, flags, timeout))
+
+NT_ON_FD(ssize_t, send, (int fd, const void *buf, size_t n, int flags), (fd, buf, n, flags),
+         nt_data_send(fd, buf, n, flags, NULL, 0))
+NT_ON_FD(ssize_t, sendto,
+         (int fd, const void *buf, size_t n, int flags, const struct sockaddr *addr, socklen_t len),
+         (fd, buf, n, flags, addr, len), nt_data_send(fd, buf, n, flags, addr, len))
+NT_ON_FD(int, sendmmsg, (int fd, struct mmsghdr *msgs, unsigned count, int flags),
+         (fd, msgs, count, flags), nt_data_sendmmsg(fd, msgs, count, flags))
+
+NT_SYMBOL(ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags))
+{
+    if (!nt_fd_is_kernel(fd))
+        return nt_answer(nt_data_sendmsg(fd, msg, flags));
+    int refused = nt_data_check_rights(msg);
+    return refused != 0 ? nt_answer(refused) : nt_real.sendmsg(fd, msg, flags);
+}
+
+NT_SYMBOL(ssize_t, sendfile, (int out, int in, off_t *at, size_t n))
+{
+    if (nt_fd_is_kernel(out) && nt_fd_is_kernel(in))
+        return nt_real.sendfile(out, in, at, n);
+    return nt_answer(nt_sendfile(out, in, at, n));
+}
+
+NT_SYMBOL(ssize_t, sendfile64, (int out, int in, off_t *at, size_t n))
+{
+    return nt_symbol_sendfile(out, in, at, n);
+}
+
+NT_SYMBOL(ssize_t, splice, (int in, off_t *in_at, int out, off_t *out_at, size_t n, unsigned flags))
+{
+    if (nt_fd_is_kernel(out) && nt_fd_is_kernel(in))
+        return nt_real.splice(in, in_at, out, out_at, n, flags);
+    return nt_answer(nt_splice(in, in_at, out, out_at, n, flags));
+}
