@@ -13,7 +13,6 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <sys/mman.h>
 
 enum {
     GRANT_LOOK_NS = 10000000,   // another thread may take the ring meant for us: look again
@@ -210,23 +209,13 @@ static int bind_any(struct nt_file *file)
                                                    : sizeof(struct sockaddr_in));
 }
 
-static void *map_shared(int fd, uint64_t bytes, bool writable)
-{
-    int64_t at = nt_map(fd, bytes, writable);
-    if (at < 0)
-        return NULL;
-    void *base = (void *)(uintptr_t)at;
-    (void)madvise(base, bytes, MADV_DONTFORK);
-    return base;
-}
-
 static int open_listener(struct nt_file *file, const struct nt_control_call *call)
 {
     uint32_t entries = call->message.arg;
     if (call->fd_count != 2 || entries == 0 || entries > NT_LISTENER_ENTRIES_MAX)
         return -EPROTO;
-    void *ring = map_shared(call->fds[0], nt_listener_ring_bytes(entries), false);
-    void *claims = map_shared(call->fds[1], nt_listener_claims_bytes(), true);
+    void *ring = nt_process_map(call->fds[0], nt_listener_ring_bytes(entries), false);
+    void *claims = nt_process_map(call->fds[1], nt_listener_claims_bytes(), true);
     if (ring == NULL || claims == NULL)
         return -ENOMEM;
     return nt_listener_open(&file->listener, ring, claims, entries) == 0 ? 0 : -EPROTO;
@@ -235,10 +224,9 @@ static int open_listener(struct nt_file *file, const struct nt_control_call *cal
 static void close_listener(struct nt_file *file)
 {
     if (file->listener.header != NULL)
-        nt_unmap((uint64_t)(uintptr_t)file->listener.header,
-                 nt_listener_ring_bytes(file->listener.entries));
+        nt_unmap(file->listener.header, nt_listener_ring_bytes(file->listener.entries));
     if (file->listener.claims != NULL)
-        nt_unmap((uint64_t)(uintptr_t)file->listener.claims, nt_listener_claims_bytes());
+        nt_unmap(file->listener.claims, nt_listener_claims_bytes());
     memset(&file->listener, 0, sizeof file->listener);
 }
 

@@ -55,15 +55,11 @@ enum { // descriptors beside the reply to ATTACH
     FD_ATTACH_COUNT,
 };
 
-// Maps a part of an area. A child of fork() doesn't inherit it: it has no business there, and the
-// parent's fork is quick.
-static void *map_part(int fd, uint64_t bytes, bool writable)
+void *nt_process_map(int fd, uint64_t bytes, bool writable)
 {
-    int64_t at = nt_map(fd, bytes, writable);
-    if (at < 0)
-        return NULL;
-    void *base = (void *)(uintptr_t)at;
-    (void)madvise(base, bytes, MADV_DONTFORK);
+    void *base = nt_map(fd, bytes, writable);
+    if (base != NULL)
+        (void)madvise(base, bytes, MADV_DONTFORK);
     return base;
 }
 
@@ -74,10 +70,10 @@ static int open_area(const struct nt_control_call *call, struct nt_area *area,
     if (call->fd_count != FD_ATTACH_COUNT || slots == 0 || slots > NT_AREA_SLOTS_MAX)
         return -EPROTO;
     const int *fds = call->fds;
-    void *program = map_part(fds[FD_PROGRAM], nt_area_program_bytes(slots), true);
-    void *server = map_part(fds[FD_SERVER], nt_area_server_bytes(slots), false);
-    void *hint = map_part(fds[FD_HINT], nt_area_hint_bytes(), true);
-    *status = map_part(fds[FD_STATUS], NT_PAGE, false);
+    void *program = nt_process_map(fds[FD_PROGRAM], nt_area_program_bytes(slots), true);
+    void *server = nt_process_map(fds[FD_SERVER], nt_area_server_bytes(slots), false);
+    void *hint = nt_process_map(fds[FD_HINT], nt_area_hint_bytes(), true);
+    *status = nt_process_map(fds[FD_STATUS], NT_PAGE, false);
     if (program == NULL || server == NULL || hint == NULL || *status == NULL)
         return -ENOMEM;
     if (nt_area_open(area, program, server, hint, slots) != 0)

@@ -18,6 +18,10 @@ void nt_process_start(void);
 // the host is gone, or the error that the host named.
 int nt_process_attach(uint32_t protocol);
 
+// Maps shared memory that a child of fork() doesn't inherit: it has no business there, and the
+// parent's fork is quick. NULL: it failed.
+void *nt_process_map(int fd, uint64_t bytes, bool writable);
+
 // Rings the servers that the calling thread left something for, if they sleep.
 void nt_process_ring(struct nt_thread *self);
 static inline void nt_process_flush(struct nt_thread *self)
