@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -42,18 +43,27 @@ bool nt_control_configured(void)
     return true;
 }
 
+static char gone_why[160];
+
 static int gone(const char *what)
 {
-    if (!host_gone)
-        nt_log(NT_LOG_ERROR, "the host is gone (%s %s%s: %s): sockets answer ENETDOWN", what,
-               server.sun_path[0] != '\0' ? "" : "@",
-               server.sun_path[0] != '\0' ? server.sun_path : server.sun_path + 1,
-               errno != 0 ? strerror(errno) : "closed");
+    bool abstract = server.sun_path[0] == '\0';
+    (void)snprintf(gone_why, sizeof gone_why, "%s %s%s: %s", what, abstract ? "@" : "",
+                   server.sun_path + abstract, errno != 0 ? strerror(errno) : "closed");
     host_gone = true;
     if (control_fd >= 0)
         nt_number_release(control_fd);
     control_fd = -1;
     return -ENETDOWN;
+}
+
+// Not said before the program wants something of the host.
+static void say_gone(void)
+{
+    static bool said;
+    if (!said)
+        nt_log(NT_LOG_ERROR, "the host is gone (%s): sockets answer ENETDOWN", gone_why);
+    said = true;
 }
 
 static int connect_locked(void)
@@ -79,10 +89,9 @@ static int connect_locked(void)
     return 0;
 }
 
-static int send_request(const struct nt_control_call *call)
+static int send_request(struct nt_control_call *call)
 {
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)&call->message,
-                        .iov_len = sizeof call->message};
+    struct iovec iov = {.iov_base = &call->message, .iov_len = sizeof call->message};
     union {
         struct cmsghdr header;
         char room[CMSG_SPACE(sizeof(int))];
@@ -220,6 +229,8 @@ static int locked(int (*step)(void), struct nt_control_call *call)
         nt_thread_self()->count[NT_COUNT_SERVER]++;
         result = do_locked(call);
     }
+    if (host_gone && call != NULL)
+        say_gone();
     (void)pthread_mutex_unlock(&lock);
     errno = saved;
     return result;

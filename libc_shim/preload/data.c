@@ -326,7 +326,7 @@ ssize_t nt_data_writev(int fd, const struct iovec *iov, int count)
 ssize_t nt_data_send(int fd, const void *buf, size_t bytes, int flags,
                      const struct sockaddr *address, socklen_t length)
 {
-    const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = bytes};
+    const struct iovec iov = {.iov_base = nt_unconst(buf), .iov_len = bytes};
     return send_iov(fd, "send", &iov, 1, flags, address, length);
 }
 

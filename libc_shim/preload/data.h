@@ -34,6 +34,14 @@ int nt_data_wait_to_send(struct nt_file *file, bool nonblocking);
 // The end of a sending call: SIGPIPE for -EPIPE, unless MSG_NOSIGNAL is in `flags`.
 ssize_t nt_data_sent(struct nt_file *file, ssize_t result, int flags);
 
+// For a struct iovec that is only read from, whose pointer libc declares without const.
+static inline void *nt_unconst(const void *pointer)
+{
+    void *plain;
+    memcpy(&plain, &pointer, sizeof plain);
+    return plain;
+}
+
 // sendmsg() on a kernel socket: newtos sockets cannot be passed on yet. 0 or -EOPNOTSUPP.
 int nt_data_check_rights(const struct msghdr *message);
 

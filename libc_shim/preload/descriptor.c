@@ -180,7 +180,6 @@ static int fcntl_held(struct nt_file *file, int fd, int command, void *arg)
     case F_DUPFD_CLOEXEC:
         return duplicate(fd, value, true);
     case F_GETOWN:
-        return 0;
     case F_SETOWN: // whom SIGIO and SIGURG would go to; neither is sent
         return 0;
     default:

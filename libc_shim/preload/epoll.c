@@ -256,6 +256,7 @@ static int ctl_socket(struct nt_epoll *epoll, int epfd, int op, struct nt_file *
 // is no epoll instance, and ENOENT for the placeholder of `fd`, which is in none.
 static int hold_instance(int epfd, int fd, struct nt_file **instance)
 {
+    *instance = NULL;
     if (nt_fd_get(epfd) == NULL) {
         if (nt_real.epoll_ctl(epfd, EPOLL_CTL_DEL, fd, NULL) == 0 || errno != ENOENT)
             return -errno;
@@ -269,16 +270,17 @@ static int hold_instance(int epfd, int fd, struct nt_file **instance)
     if ((*instance)->kind == NT_FILE_EPOLL)
         return 0;
     nt_file_drop(*instance);
+    *instance = NULL;
     return -EINVAL;
 }
 
 static int ctl_held(int epfd, int op, struct nt_file *target, int fd, struct epoll_event *event)
 {
-    struct nt_file *instance = NULL;
+    struct nt_file *instance;
     if (target->kind != NT_FILE_SOCKET)
         return -EPERM;
     int result = hold_instance(epfd, fd, &instance);
-    if (result != 0)
+    if (instance == NULL)
         return result;
     result = ctl_socket(instance->epoll, epfd, op, target, fd, event);
     nt_file_drop(instance);

@@ -27,7 +27,7 @@ static void *map_zeros(size_t bytes)
 
 bool nt_fd_open(void)
 {
-    nt_fd_table = map_zeros(NT_FD_MAX * sizeof nt_fd_table[0]);
+    nt_fd_table = map_zeros(NT_FD_MAX * sizeof(void *));
     nt_fd_cloexec = map_zeros(NT_FD_MAX);
     if (nt_fd_table == NULL || nt_fd_cloexec == NULL)
         return false;

@@ -176,7 +176,7 @@ char *nt_if_indextoname(unsigned index, char *name)
         return NULL;
     for (int i = 0; i < found.count; i++)
         if (found.entry[i].index == index)
-            return strcpy(name, found.entry[i].name);
+            return memcpy(name, found.entry[i].name, IFNAMSIZ);
     errno = ENXIO;
     return NULL;
 }

@@ -47,7 +47,7 @@ void nt_log_open(void)
     char place[512];
     if (strlen(wanted) >= sizeof place)
         return;
-    strcpy(place, wanted);
+    memcpy(place, wanted, strlen(wanted) + 1);
     nt_log_level = NT_LOG_DEBUG;
     parse_level(place);
     if (strcmp(place, "stderr") == 0)
@@ -83,6 +83,7 @@ void nt_log_write(enum nt_log_level level, const char *format, ...)
     va_list args;
     va_start(args, format);
     if (used > 0 && used < (int)sizeof line - 1)
+        // NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): clang 14 is wrong about va_start
         used += vsnprintf(line + used, sizeof line - 1 - (size_t)used, format, args);
     va_end(args);
     if (used > (int)sizeof line - 2)

@@ -88,6 +88,15 @@ static uint32_t level_of(struct nt_file *file)
     return POLLERR | POLLHUP;
 }
 
+// Event masks are 16 bits that poll(2) declares as a short.
+static short as_short(uint32_t mask)
+{
+    uint16_t bits = (uint16_t)mask;
+    short events;
+    memcpy(&events, &bits, sizeof events);
+    return events;
+}
+
 // How many entries are ready, from what user space knows.
 static int look(const struct set *set)
 {
@@ -95,8 +104,8 @@ static int look(const struct set *set)
     for (nfds_t i = 0; i < set->count; i++) {
         struct pollfd *entry = &set->fds[i];
         if (set->file[i] != NULL)
-            entry->revents = (short)(level_of(set->file[i]) &
-                                     ((uint32_t)(uint16_t)entry->events | POLLERR | POLLHUP));
+            entry->revents = as_short(level_of(set->file[i]) &
+                                      ((uint32_t)(uint16_t)entry->events | POLLERR | POLLHUP));
         ready += entry->revents != 0;
     }
     return ready;
@@ -106,8 +115,10 @@ static int look(const struct set *set)
 static int merge(const struct set *set)
 {
     int ready = 0;
-    for (nfds_t i = 0; i < set->kernel_count; i++)
-        set->fds[set->origin[i]].revents |= set->kernel[i].revents;
+    for (nfds_t i = 0; i < set->kernel_count; i++) {
+        struct pollfd *entry = &set->fds[set->origin[i]];
+        entry->revents = as_short((uint16_t)entry->revents | (uint16_t)set->kernel[i].revents);
+    }
     for (nfds_t i = 0; i < set->count; i++)
         ready += set->fds[i].revents != 0;
     return ready;
@@ -256,7 +267,7 @@ static bool give_room(struct set *set)
     // Entries are of 8 bytes, or are pointers and counts of 8.
     size_t kernel_room = 2 * (size_t)set->count + BELLS;
     set->mapped_bytes = kernel_room * sizeof set->kernel[0] +
-                        (size_t)set->count * (sizeof set->file[0] + sizeof set->origin[0]);
+                        (size_t)set->count * (sizeof(void *) + sizeof(nfds_t));
     set->mapped =
         mmap(NULL, set->mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (set->mapped == MAP_FAILED)

@@ -53,6 +53,7 @@ static void first_exit_now(int status)
     nt_real.exit_now(status);
 }
 
+// NOLINTBEGIN(bugprone-macro-parentheses): parameter lists can't have any
 struct nt_real nt_real = {
 #define X(type, name, parameters, arguments) .name = first_##name,
     NT_REAL_FUNCTIONS(X)
@@ -63,6 +64,8 @@ struct nt_real nt_real = {
 #undef X
             .exit_now = first_exit_now,
 };
+
+// NOLINTEND(bugprone-macro-parentheses)
 
 #define IS_POINTER(type)                                                                       \
     __builtin_types_compatible_p(type, FILE *) || __builtin_types_compatible_p(type, DIR *) || \

@@ -163,12 +163,14 @@
       (long number, long a, long b, long c, long d, long e, long f), (number, a, b, c, d, e, f))
 
 struct nt_real {
+// NOLINTBEGIN(bugprone-macro-parentheses): types and parameter lists can't have any
 #define X(type, name, parameters, arguments) type(*name) parameters;
     NT_REAL_FUNCTIONS(X)
 #undef X
 #define X(type, name, parameters, fixed, arguments) type(*name) parameters;
     NT_REAL_VARIADIC(X)
 #undef X
+    // NOLINTEND(bugprone-macro-parentheses)
     void (*exit_now)(int status); // _exit
 };
 

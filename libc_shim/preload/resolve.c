@@ -371,7 +371,7 @@ int nt_getnameinfo(const struct sockaddr *address, socklen_t length, char *host,
     if (is_loopback(address->sa_family, address_in(address))) {
         if (host_room < sizeof "localhost")
             return EAI_OVERFLOW;
-        strcpy(host, "localhost");
+        memcpy(host, "localhost", sizeof "localhost");
         return 0;
     }
     return (flags & NI_NAMEREQD) != 0 ? EAI_NONAME : 0;
@@ -411,7 +411,7 @@ static int fill_host(const char *name, int family, const struct host_addresses *
     }
     list_at[count] = NULL;
     list_at[count + 1] = NULL;
-    host->h_name = strcpy(bytes_at, name);
+    host->h_name = memcpy(bytes_at, name, strlen(name) + 1);
     host->h_aliases = &list_at[count + 1];
     host->h_addrtype = family;
     host->h_length = (int)address_bytes;

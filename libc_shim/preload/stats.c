@@ -21,7 +21,7 @@ void nt_stats_open(void)
 {
     const char *path = getenv("NEWTOS_STATS");
     if (path != NULL && strlen(path) < sizeof stats_path)
-        strcpy(stats_path, path);
+        memcpy(stats_path, path, strlen(path) + 1);
 }
 
 void nt_stats_child(void) { written = false; }

@@ -6,6 +6,7 @@
 #include "libc_shim/preload/symbols.h"
 
 enum {
+    NS_PER_S = 1000000000,
     NS_PER_MS = 1000000,
     NS_PER_US = 1000,
 };
@@ -27,7 +28,7 @@ static uint64_t deadline_of(const struct timespec *timeout)
 static bool is_valid(const struct timespec *timeout)
 {
     return timeout == NULL ||
-           (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec < 1000 * NS_PER_MS);
+           (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec < NS_PER_S);
 }
 
 // -- poll ------------------------------------------------------------------------------------

@@ -37,64 +37,66 @@ NT_INTERPOSED(int, epoll_create1, (int));
 NT_INTERPOSED(int, epoll_ctl, (int, int, int, void *));
 NT_INTERPOSED(int, epoll_pwait, (int, void *, int, int, const void *));
 
-struct arguments {
-    long a, b, c, d, e, f;
+union argument {
+    long number;
+    void *pointer;
 };
 
 // Calls on a descriptor of ours; false: not one of those.
-static bool on_ours(long number, const struct arguments *x, long *result)
+static bool on_ours(long number, const union argument *x, long *result)
 {
-    int fd = (int)x->a;
+    int fd = (int)x[0].number;
     switch (number) {
     case SYS_read:
-        *result = nt_data_read(fd, (void *)x->b, (size_t)x->c);
+        *result = nt_data_read(fd, x[1].pointer, (size_t)x[2].number);
         return true;
     case SYS_write:
-        *result = nt_data_write(fd, (const void *)x->b, (size_t)x->c);
+        *result = nt_data_write(fd, x[1].pointer, (size_t)x[2].number);
         return true;
     case SYS_readv:
-        *result = nt_data_readv(fd, (const struct iovec *)x->b, (int)x->c);
+        *result = nt_data_readv(fd, x[1].pointer, (int)x[2].number);
         return true;
     case SYS_writev:
-        *result = nt_data_writev(fd, (const struct iovec *)x->b, (int)x->c);
+        *result = nt_data_writev(fd, x[1].pointer, (int)x[2].number);
         return true;
     case SYS_recvfrom:
-        *result = nt_data_recv(fd, (void *)x->b, (size_t)x->c, (int)x->d, (struct sockaddr *)x->e,
-                               (socklen_t *)x->f);
+        *result = nt_data_recv(fd, x[1].pointer, (size_t)x[2].number, (int)x[3].number,
+                               x[4].pointer, x[5].pointer);
         return true;
     case SYS_sendto:
-        *result = nt_data_send(fd, (const void *)x->b, (size_t)x->c, (int)x->d,
-                               (const struct sockaddr *)x->e, (socklen_t)x->f);
+        *result = nt_data_send(fd, x[1].pointer, (size_t)x[2].number, (int)x[3].number,
+                               x[4].pointer, (socklen_t)x[5].number);
         return true;
     case SYS_recvmsg:
-        *result = nt_data_recvmsg(fd, (struct msghdr *)x->b, (int)x->c);
+        *result = nt_data_recvmsg(fd, x[1].pointer, (int)x[2].number);
         return true;
     case SYS_sendmsg:
-        *result = nt_data_sendmsg(fd, (const struct msghdr *)x->b, (int)x->c);
+        *result = nt_data_sendmsg(fd, x[1].pointer, (int)x[2].number);
         return true;
     case SYS_bind:
-        *result = nt_bind(fd, (const struct sockaddr *)x->b, (socklen_t)x->c);
+        *result = nt_bind(fd, x[1].pointer, (socklen_t)x[2].number);
         return true;
     case SYS_listen:
-        *result = nt_listen(fd, (int)x->b);
+        *result = nt_listen(fd, (int)x[1].number);
         return true;
     case SYS_connect:
-        *result = nt_connect(fd, (const struct sockaddr *)x->b, (socklen_t)x->c);
+        *result = nt_connect(fd, x[1].pointer, (socklen_t)x[2].number);
         return true;
     case SYS_shutdown:
-        *result = nt_shutdown(fd, (int)x->b);
+        *result = nt_shutdown(fd, (int)x[1].number);
         return true;
     case SYS_getsockname:
-        *result = nt_getsockname(fd, (struct sockaddr *)x->b, (socklen_t *)x->c);
+        *result = nt_getsockname(fd, x[1].pointer, x[2].pointer);
         return true;
     case SYS_getpeername:
-        *result = nt_getpeername(fd, (struct sockaddr *)x->b, (socklen_t *)x->c);
+        *result = nt_getpeername(fd, x[1].pointer, x[2].pointer);
         return true;
     case SYS_getsockopt:
-        *result = nt_getsockopt(fd, (int)x->b, (int)x->c, (void *)x->d, (socklen_t *)x->e);
+        *result = nt_getsockopt(fd, (int)x[1].number, (int)x[2].number, x[3].pointer, x[4].pointer);
         return true;
     case SYS_setsockopt:
-        *result = nt_setsockopt(fd, (int)x->b, (int)x->c, (const void *)x->d, (socklen_t)x->e);
+        *result = nt_setsockopt(fd, (int)x[1].number, (int)x[2].number, x[3].pointer,
+                                (socklen_t)x[4].number);
         return true;
     default:
         return false;
@@ -102,45 +104,47 @@ static bool on_ours(long number, const struct arguments *x, long *result)
 }
 
 // Calls that make, close or wait for descriptors, whosever they are.
-static bool on_any(long number, const struct arguments *x, long *result)
+static bool on_any(long number, const union argument *x, long *result)
 {
-    int fd = (int)x->a;
+    int fd = (int)x[0].number;
     switch (number) {
     case SYS_socket:
-        *result = nt_our_socket(fd, (int)x->b, (int)x->c);
+        *result = nt_our_socket(fd, (int)x[1].number, (int)x[2].number);
         return true;
     case SYS_accept4:
-        *result = nt_our_accept4(fd, (void *)x->b, (void *)x->c, (int)x->d);
+        *result = nt_our_accept4(fd, x[1].pointer, x[2].pointer, (int)x[3].number);
         return true;
     case SYS_close:
         *result = nt_our_close(fd);
         return true;
     case SYS_close_range:
-        *result = nt_our_close_range((unsigned)x->a, (unsigned)x->b, (int)x->c);
+        *result =
+            nt_our_close_range((unsigned)x[0].number, (unsigned)x[1].number, (int)x[2].number);
         return true;
     case SYS_dup:
         *result = nt_our_dup(fd);
         return true;
     case SYS_dup3:
-        *result = nt_our_dup3(fd, (int)x->b, (int)x->c);
+        *result = nt_our_dup3(fd, (int)x[1].number, (int)x[2].number);
         return true;
     case SYS_fcntl:
-        *result = nt_our_fcntl(fd, (int)x->b, (void *)x->c);
+        *result = nt_our_fcntl(fd, (int)x[1].number, x[2].pointer);
         return true;
     case SYS_ioctl:
-        *result = nt_our_ioctl(fd, (unsigned long)x->b, (void *)x->c);
+        *result = nt_our_ioctl(fd, (unsigned long)x[1].number, x[2].pointer);
         return true;
     case SYS_sendfile:
-        *result = nt_our_sendfile(fd, (int)x->b, (void *)x->c, (size_t)x->d);
+        *result = nt_our_sendfile(fd, (int)x[1].number, x[2].pointer, (size_t)x[3].number);
         return true;
     case SYS_epoll_create1:
         *result = nt_our_epoll_create1(fd);
         return true;
     case SYS_epoll_ctl:
-        *result = nt_our_epoll_ctl(fd, (int)x->b, (int)x->c, (void *)x->d);
+        *result = nt_our_epoll_ctl(fd, (int)x[1].number, (int)x[2].number, x[3].pointer);
         return true;
     case SYS_epoll_pwait:
-        *result = nt_our_epoll_pwait(fd, (void *)x->b, (int)x->c, (int)x->d, (void *)x->e);
+        *result =
+            nt_our_epoll_pwait(fd, x[1].pointer, (int)x[2].number, (int)x[3].number, x[4].pointer);
         return true;
     default:
         return false;
@@ -151,20 +155,17 @@ NT_SYMBOL(long, syscall, (long number, ...))
 {
     va_list args;
     va_start(args, number);
-    struct arguments x;
-    x.a = va_arg(args, long);
-    x.b = va_arg(args, long);
-    x.c = va_arg(args, long);
-    x.d = va_arg(args, long);
-    x.e = va_arg(args, long);
-    x.f = va_arg(args, long);
+    union argument x[6];
+    for (int i = 0; i < 6; i++)
+        x[i].number = va_arg(args, long); // NOLINT(clang-analyzer-valist.Uninitialized): clang 14
     va_end(args);
     long result;
     if (nt_fd_limit != 0) {
-        if (!nt_fd_is_kernel((int)x.a) && on_ours(number, &x, &result))
+        if (!nt_fd_is_kernel((int)x[0].number) && on_ours(number, x, &result))
             return nt_answer(result);
-        if (on_any(number, &x, &result))
+        if (on_any(number, x, &result))
             return result;
     }
-    return nt_real.syscall(number, x.a, x.b, x.c, x.d, x.e, x.f);
+    return nt_real.syscall(number, x[0].number, x[1].number, x[2].number, x[3].number, x[4].number,
+                           x[5].number);
 }
