@@ -32,8 +32,11 @@ int nt_close_any(int fd)
 
 static void close_run(unsigned first, unsigned last, int flags)
 {
-    if (first <= last)
-        (void)nt_real.close_range(first, last, flags);
+    if (first > last)
+        return;
+    (void)nt_real.close_range(first, last, flags);
+    if ((flags & (int)CLOSE_RANGE_CLOEXEC) == 0 && first < (unsigned)NT_FD_MAX)
+        nt_numbers_kernel_closed((int)first);
 }
 
 // Numbers of ours in the range, one by one; what lies between them in one call each.

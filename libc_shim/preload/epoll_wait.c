@@ -137,14 +137,25 @@ bool nt_epoll_readable(struct nt_epoll *epoll)
     return readable;
 }
 
+// Takes out the event of call_out_of_kernel() (epoll.c).
+static int without_call(const struct nt_epoll *epoll, struct epoll_event *events, int count)
+{
+    int kept = 0;
+    for (int i = 0; i < count; i++)
+        if (events[i].data.ptr != epoll)
+            events[kept++] = events[i];
+    return kept;
+}
+
 // The kernel's descriptors, without waiting.
-static int look_at_kernel(struct nt_thread *self, const struct nt_epoll_wait *call, int max)
+static int look_at_kernel(struct nt_thread *self, const struct nt_epoll *epoll,
+                          const struct nt_epoll_wait *call, int max)
 {
     self->kernel_skip = 0;
     self->kernel_looked_ns = nt_now_ns();
     self->count[NT_COUNT_KERNEL]++;
     int count = nt_real.epoll_pwait(call->epfd, call->events, max, 0, call->mask);
-    return count >= 0 ? count : -errno;
+    return count >= 0 ? without_call(epoll, call->events, count) : -errno;
 }
 
 static bool kernel_is_due(struct nt_thread *self)
@@ -248,13 +259,13 @@ static int wait_with_sockets(struct nt_thread *self, struct nt_epoll *epoll,
         bool due = kernel_is_due(self) || look_now;
         int count = 0;
         if (due) // half of the room at most: newtos sockets get the rest
-            count = look_at_kernel(self, call, (call->max + 1) / 2);
+            count = look_at_kernel(self, epoll, call, (call->max + 1) / 2);
         if (count < 0)
             return count;
         count += collect(epoll, call->events + count, call->max - count);
         if (count == 0 && !patient) {
             nt_fruitless(self);
-            return due ? 0 : look_at_kernel(self, call, call->max);
+            return due ? 0 : look_at_kernel(self, epoll, call, call->max);
         }
         if (count > 0) {
             self->fruitless = 0;
@@ -281,16 +292,6 @@ static int call_kernel(const struct nt_epoll_wait *call)
                             : nt_real.epoll_pwait(call->epfd, call->events, call->max,
                                                   call->timeout_ms, call->mask);
     return count >= 0 ? count : -errno;
-}
-
-// Takes out the event of call_out_of_kernel() (epoll.c).
-static int without_call(const struct nt_epoll *epoll, struct epoll_event *events, int count)
-{
-    int kept = 0;
-    for (int i = 0; i < count; i++)
-        if (events[i].data.ptr != epoll)
-            events[kept++] = events[i];
-    return kept;
 }
 
 static int wait_in_kernel(struct nt_epoll *epoll, const struct nt_epoll_wait *call)

@@ -160,8 +160,8 @@ bool nt_numbers_flush(void)
 
 void nt_numbers_kernel_closed(int fd)
 {
-    if (nt_load_relaxed(&nt_numbers_cached) != 0 && fd < nt_load_relaxed(&nt_numbers_lowest))
-        kernel_may_be_lower = true;
+    if (fd < nt_load_relaxed(&nt_numbers_lowest))
+        nt_store_relaxed(&kernel_may_be_lower, true);
 }
 
 static int own_lowest = NT_FD_MAX; // the shim's own descriptors lie in between

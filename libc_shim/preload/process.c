@@ -3,6 +3,7 @@
 #include "libc_shim/preload/process.h"
 
 #include "libc_shim/preload/control.h"
+#include "libc_shim/preload/event_queue.h"
 #include "libc_shim/preload/fork.h"
 #include "libc_shim/preload/log.h"
 #include "libc_shim/preload/numbers.h"
@@ -120,6 +121,9 @@ int nt_process_attach(uint32_t protocol)
     (void)pthread_mutex_lock(&attach_lock);
     int result = attach_locked(protocol);
     (void)pthread_mutex_unlock(&attach_lock);
+    // While there are descriptors: socket() may have to wait on it when there are none left.
+    if (result == 0)
+        (void)nt_event_queue_shared();
     errno = saved;
     return result;
 }

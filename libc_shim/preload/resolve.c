@@ -419,6 +419,9 @@ static int fill_host(const char *name, int family, const struct host_addresses *
     return 0;
 }
 
+// The reentrant calls of libc set h_errno, too, and CPython reads it there.
+static void set_error(int *error, int value) { h_errno = *error = value; }
+
 int nt_gethostbyname(const char *name, int family, struct hostent *host, char *buf, size_t room,
                      struct hostent **found, int *error)
 {
@@ -430,11 +433,11 @@ int nt_gethostbyname(const char *name, int family, struct hostent *host, char *b
         failed = list.count == 0 ? EAI_ADDRFAMILY : 0;
     }
     if (failed != 0) {
-        *error = host_error(failed);
+        set_error(error, host_error(failed));
         return failed == EAI_AGAIN ? EAGAIN : 0;
     }
     int result = fill_host(name, family, &list, host, buf, room);
-    *error = result == 0 ? NETDB_SUCCESS : NETDB_INTERNAL;
+    set_error(error, result == 0 ? NETDB_SUCCESS : NETDB_INTERNAL);
     *found = result == 0 ? host : NULL;
     return result;
 }
@@ -446,17 +449,17 @@ int nt_gethostbyaddr(const void *address, socklen_t length, int family, struct h
     socklen_t expected = family == AF_INET ? 4 : 16;
     *found = NULL;
     if ((family != AF_INET && family != AF_INET6) || length < expected) {
-        *error = NETDB_INTERNAL;
+        set_error(error, NETDB_INTERNAL);
         return EINVAL;
     }
     if (!is_loopback(family, address)) {
-        *error = HOST_NOT_FOUND;
+        set_error(error, HOST_NOT_FOUND);
         return 0;
     }
     list.entry[0].family = family;
     memcpy(list.entry[0].bytes, address, expected);
     int result = fill_host("localhost", family, &list, host, buf, room);
-    *error = result == 0 ? NETDB_SUCCESS : NETDB_INTERNAL;
+    set_error(error, result == 0 ? NETDB_SUCCESS : NETDB_INTERNAL);
     *found = result == 0 ? host : NULL;
     return result;
 }

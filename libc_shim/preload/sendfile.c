@@ -89,6 +89,7 @@ ssize_t nt_sendfile(int out, int in, off_t *at, size_t bytes)
 
 // -- splice ----------------------------------------------------------------------------------
 
+// SPLICE_F_NONBLOCK is about the pipe; the socket blocks as O_NONBLOCK says, as on Linux.
 static bool has_input(int pipe)
 {
     struct pollfd wanted = {.fd = pipe, .events = POLLIN};
@@ -116,7 +117,7 @@ static ssize_t pipe_to_socket(struct nt_file *file, int pipe, size_t bytes, unsi
         ssize_t moved = move_piece(self, file, &source, bytes - (size_t)total, send_flags);
         nt_process_flush(self);
         if (moved == -EAGAIN && total == 0) {
-            result = nt_data_wait_to_send(file, file->nonblocking || nonblocking);
+            result = nt_data_wait_to_send(file, file->nonblocking != 0);
             continue;
         }
         if (moved <= 0) {
@@ -134,11 +135,10 @@ static ssize_t socket_to_pipe(int in, struct nt_file *file, int pipe, size_t byt
 {
     uint8_t buffer[BUFFER_BYTES];
     bool nonblocking = (flags & SPLICE_F_NONBLOCK) != 0;
-    int receive_flags = (nonblocking ? MSG_DONTWAIT : 0) | MSG_PEEK;
     if (file->sock.type != SOCK_STREAM)
         return -EINVAL;
-    ssize_t got = nt_data_recv(in, buffer, bytes < BUFFER_BYTES ? bytes : BUFFER_BYTES,
-                               receive_flags, NULL, NULL);
+    ssize_t got =
+        nt_data_recv(in, buffer, bytes < BUFFER_BYTES ? bytes : BUFFER_BYTES, MSG_PEEK, NULL, NULL);
     if (got <= 0)
         return got;
     int result = wait_for_pipe(pipe, POLLOUT, nonblocking);

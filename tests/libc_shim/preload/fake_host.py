@@ -178,7 +178,19 @@ class Program:
     control: socket.socket
     queues: dict[int, int] = field(default_factory=dict)
     areas: dict[int, Area] = field(default_factory=dict)
-    listeners: list[Slot] = field(default_factory=list)
+
+
+@dataclass
+class Reply:
+    """What goes back over the control connection."""
+
+    address: bytes
+    port: int
+    error: int = 0
+    area: int = 0
+    arg: int = 0
+    text: str = ""
+    fds: list[int] = field(default_factory=list)
 
 
 class Host:
@@ -226,22 +238,18 @@ class Host:
         return None
 
     def conflicts(self, slot: Slot) -> bool:
+        def overlap(one: Slot, two: Slot) -> bool:
+            if one.options & V6ONLY and two.address.startswith(MAPPED):
+                return False
+            return one.address == two.address or is_any(one.address)
+
         for other in self.slots(slot.area.protocol):
-            if other is slot or other.port != slot.port or other.peer is not None:
+            if other is slot or other.port != slot.port or other.peer or other.closed:
                 continue
-            if other.closed:
-                continue
-            apart = is_any(slot.address) != is_any(other.address) or (
-                slot.address != other.address and bool((slot.options | other.options) & V6ONLY)
-            )
-            same = slot.address == other.address or is_any(slot.address) or is_any(other.address)
             reuse = slot.options & other.options
-            listening = other.ring is not None
-            if same and not (reuse & REUSEPORT) and not (reuse & REUSEADDR and not listening):
-                if apart and not is_any(slot.address) == is_any(other.address):
-                    return True
-                if not apart:
-                    return True
+            allowed = reuse & REUSEPORT or (reuse & REUSEADDR and other.ring is None)
+            if not allowed and (overlap(slot, other) or overlap(other, slot)):
+                return True
         return False
 
     # -- Control --
@@ -251,66 +259,68 @@ class Host:
         if not data:
             self.leave(program)
             return
-        (magic, version, kind, number, _, protocol, area, slot, generation, arg, options,
+        (magic, version, kind, number, _, protocol, _, slot_number, generation, arg, options,
          address, port, _, _, text_bytes, _, text) = MESSAGE.unpack(data)  # fmt: skip
-        reply: dict[str, Any] = {"arg": 0, "area": area, "address": address, "port": port}
-        error = 0
-        out: list[int] = []
-        if kind == HELLO:
-            reply["text"] = b"fake"
-        elif kind == ATTACH:
-            made = Area(program, protocol, self.areas)
-            self.areas += 1
-            program.areas[protocol] = made
-            reply.update(area=made.number, arg=SLOTS)
-            out = [made.fds[0], read_only(made.fds[1]), made.fds[2], self.doorbell, self.status]
+        area = program.areas.get(protocol)
+        slot = area.used.get(slot_number) if area is not None else None
+        reply = Reply(address=address, port=port)
+        if kind == ATTACH:
+            self.attach(program, protocol, reply)
         elif kind == QUEUE:
             program.queues[arg] = fds[0]
-        elif kind == BIND:
-            error = self.bind(program.areas[protocol].used[slot], address, port, options, reply)
-        elif kind == LISTEN:
-            error, out = self.listen(program.areas[protocol].used[slot], arg, reply)
         elif kind == RESOLVE:
             name = text[:text_bytes].decode()
-            error = 0 if name in NAMES else errno.ENOENT
-            reply["text"] = NAMES.get(name, "").encode()
+            reply.text = NAMES.get(name, "")
+            reply.error = 0 if name in NAMES else errno.ENOENT
         elif kind == IFADDRS:
-            reply["text"] = f"lo 127.0.0.1/8 0x49 65536\nlan {HOST}/24 0x1043 1500".encode()
+            reply.text = f"lo 127.0.0.1/8 0x49 65536\nlan {HOST}/24 0x1043 1500"
+        elif kind == HELLO:
+            reply.text = "fake"
+        elif slot is None:
+            reply.error = errno.EBADF
+        elif kind == BIND:
+            self.bind(slot, address, port, options, reply)
+        elif kind == LISTEN:
+            self.listen(slot, arg, reply)
         elif kind == UNLISTEN:
-            found = program.areas[protocol].used.get(slot)
-            if found is not None and found.ring is not None:
-                self.unlisten(found)
-        else:
-            error = errno.EOPNOTSUPP
-        answer = reply.get("text", b"")
+            self.unlisten(slot)
+        answer = reply.text.encode()
         packed = MESSAGE.pack(
-            magic, version, kind, number, error, protocol, reply["area"], slot, generation,
-            reply["arg"], options, reply["address"], reply["port"], 0, 0, len(answer), b"", answer,
+            magic, version, kind, number, reply.error, protocol, reply.area, slot_number,
+            generation, reply.arg, options, reply.address, reply.port, 0, 0, len(answer), b"",
+            answer,
         )  # fmt: skip
-        if out:
-            socket.send_fds(program.control, [packed], out)
+        if reply.fds:
+            socket.send_fds(program.control, [packed], reply.fds)
         else:
             program.control.send(packed)
 
-    def bind(
-        self, slot: Slot, address: bytes, port: int, options: int, reply: dict[str, Any]
-    ) -> int:
+    def attach(self, program: Program, protocol: int, reply: "Reply") -> None:
+        made = Area(program, protocol, self.areas)
+        self.areas += 1
+        program.areas[protocol] = made
+        reply.area, reply.arg = made.number, SLOTS
+        rw, ro, hint = made.fds
+        reply.fds = [rw, read_only(ro), hint, self.doorbell, self.status]
+
+    def bind(self, slot: Slot, address: bytes, port: int, options: int, reply: "Reply") -> None:
         if not is_any(address) and not is_ours(address):
-            return errno.EADDRNOTAVAIL
+            reply.error = errno.EADDRNOTAVAIL
+            return
         slot.address, slot.port, slot.options = address, port or self.port(), options
         if self.conflicts(slot):
             slot.port = 0
-            return errno.EADDRINUSE
+            reply.error = errno.EADDRINUSE
+            return
         slot.ours.local.addr = address
         slot.ours.local.port = slot.port
         slot.ours.flags |= BOUND
-        reply["port"] = slot.port
+        reply.port = slot.port
         slot.tell()
-        return 0
 
-    def listen(self, slot: Slot, backlog: int, reply: dict[str, Any]) -> tuple[int, list[int]]:
+    def listen(self, slot: Slot, backlog: int, reply: "Reply") -> None:
         if slot.ring is not None:
-            return 0, []
+            return
         entries = 256
         fds = [
             memfd(lib.nt_listener_ring_bytes(entries)),
@@ -322,13 +332,14 @@ class Host:
         ring = ffi.new("struct nt_listener *")
         assert lib.nt_listener_open(ring, *raw, entries) == 0
         slot.ring = ring
-        slot.area.program.listeners.append(slot)
         slot.ours.state = LISTENING
         slot.tell()
-        reply["arg"] = entries
-        return 0, [read_only(fds[0]), fds[1]]
+        reply.arg = entries
+        reply.fds = [read_only(fds[0]), fds[1]]
 
     def unlisten(self, slot: Slot) -> None:
+        if slot.ring is None:
+            return
         slot.ring.header.closed = 1
         slot.ring = None
         slot.port = 0
@@ -434,9 +445,10 @@ class Host:
         slot.fin_sent = True
         slot.ours.flags |= TX_DONE
         slot.tell()
-        if slot.peer is not None and not slot.peer.dead:
-            slot.peer.ours.flags |= RX_FIN
-            slot.peer.tell()
+        peer = slot.peer
+        if peer is not None and not peer.dead and peer.ours.state != BROKEN:
+            peer.ours.flags |= RX_FIN
+            peer.tell()
 
     def tcp_slot(self, slot: Slot) -> None:
         mail, block = slot.theirs, slot.ours
@@ -449,13 +461,13 @@ class Host:
             if control & CLOSE and control & RESET:
                 self.reset(slot.peer)
                 slot.closed = True
+            if control & CLOSE and block.rx_tail != mail.rx_head and not slot.closed:
+                self.reset(slot.peer)
             done = self.push(slot)
             if done and control & (SHUT_WR | CLOSE):
                 self.finish(slot)
             if not control & CLOSE:
                 return
-            if block.rx_tail != mail.rx_head and not slot.closed:
-                self.reset(slot.peer)
             slot.closed = True
             if done:
                 slot.area.release(slot)

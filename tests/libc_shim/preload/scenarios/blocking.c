@@ -1,0 +1,198 @@
+// blocking.c: calls that wait, and what ends the wait.
+#include "scenario.h"
+
+static void on_signal(int number) { (void)number; }
+
+static void catch (int number, int flags)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = flags};
+    MUST(sigaction(number, &action, NULL));
+}
+
+struct later {
+    pthread_t target;
+    int tid;
+    int signal; // 0: write instead
+    int fd;
+    int then_write; // after the signal
+};
+
+static void wait_asleep(int tid)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+    for (int i = 0, asleep = 0; i < 100000 && asleep < 20; i++) {
+        char text[256] = {0};
+        int fd = open(path, O_RDONLY);
+        if (fd >= 0 && read(fd, text, sizeof text - 1) > 0 && strrchr(text, ')') != NULL &&
+            strrchr(text, ')')[2] == 'S')
+            asleep++;
+        else
+            asleep = 0;
+        close(fd);
+        sched_yield();
+    }
+}
+
+static void *do_later(void *arg)
+{
+    struct later *later = arg;
+    wait_asleep(later->tid);
+    if (later->signal != 0)
+        pthread_kill(later->target, later->signal);
+    if (later->signal != 0 && later->then_write)
+        wait_asleep(later->tid);
+    if (later->signal == 0 || later->then_write)
+        (void)!write(later->fd, "data", 4);
+    return NULL;
+}
+
+static pthread_t start(struct later *later)
+{
+    pthread_t thread;
+    later->target = pthread_self();
+    later->tid = (int)syscall(SYS_gettid);
+    MUST(-pthread_create(&thread, NULL, do_later, later));
+    return thread;
+}
+
+static void receiving(void)
+{
+    int ends[2];
+    char buf[8];
+    connected(ends);
+    struct later later = {.fd = ends[0]};
+    pthread_t thread = start(&later);
+    SAY(read(ends[1], buf, 8));
+    pthread_join(thread, NULL);
+    thread = start(&later);
+    SAY(recv(ends[1], buf, 4, MSG_WAITALL));
+    pthread_join(thread, NULL);
+    struct timeval limit = {.tv_usec = 30000};
+    SAY(setsockopt(ends[1], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit));
+    SAY(read(ends[1], buf, 8));
+    SAY(recv(ends[1], buf, 8, MSG_WAITALL));
+    struct sockaddr_in name;
+    int fd = listener(&name, 0);
+    SAY(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit));
+    SAY(accept(fd, NULL, NULL));
+    static char data[1 << 20];
+    SAY(setsockopt(ends[0], SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit));
+    ssize_t sent = 1;
+    while (sent > 0)
+        sent = write(ends[0], data, sizeof data);
+    SAY(sent);
+    SAY(errno == EAGAIN);
+}
+
+static void interrupted(void)
+{
+    int ends[2];
+    char buf[8];
+    connected(ends);
+    catch (SIGUSR1, 0);
+    catch (SIGUSR2, SA_RESTART);
+    struct later later = {.fd = ends[0], .signal = SIGUSR1};
+    pthread_t thread = start(&later);
+    SAY(read(ends[1], buf, 8));
+    pthread_join(thread, NULL);
+    later = (struct later){.fd = ends[0], .signal = SIGUSR2, .then_write = 1};
+    thread = start(&later);
+    SAY(read(ends[1], buf, 8)); // goes on
+    pthread_join(thread, NULL);
+    struct pollfd wanted = {.fd = ends[1], .events = POLLIN};
+    later.then_write = 0;
+    thread = start(&later);
+    SAY(poll(&wanted, 1, LIMIT_MS)); // never restarts
+    pthread_join(thread, NULL);
+    int epfd = MUST(epoll_create1(0));
+    struct epoll_event event = {.events = EPOLLIN};
+    MUST(epoll_ctl(epfd, EPOLL_CTL_ADD, ends[1], &event));
+    thread = start(&later);
+    SAY(epoll_wait(epfd, &event, 1, LIMIT_MS));
+    pthread_join(thread, NULL);
+    // A signal that only the wait lets in.
+    sigset_t blocked;
+    sigset_t none;
+    sigemptyset(&none);
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &blocked, NULL);
+    pthread_kill(pthread_self(), SIGUSR1);
+    SAY(ppoll(&wanted, 1, NULL, &none));
+    pthread_kill(pthread_self(), SIGUSR1);
+    SAY(epoll_pwait(epfd, &event, 1, LIMIT_MS, &none));
+    struct timeval limit = {.tv_sec = 5};
+    pthread_sigmask(SIG_SETMASK, &none, NULL);
+    SAY(setsockopt(ends[1], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit));
+    thread = start(&later);
+    SAY(read(ends[1], buf, 8)); // with a limit no call restarts
+    pthread_join(thread, NULL);
+}
+
+static void *accept_one(void *arg)
+{
+    int fd = accept(*(int *)arg, NULL, NULL);
+    return (void *)(long)(fd >= 0 ? 1 : -errno);
+}
+
+static void accepting(void)
+{
+    struct sockaddr_in name;
+    pthread_t threads[4];
+    int fd = listener(&name, 0);
+    for (int i = 0; i < 4; i++)
+        MUST(-pthread_create(&threads[i], NULL, accept_one, &fd));
+    for (int i = 0; i < 4; i++) {
+        int client = MUST(socket(AF_INET, SOCK_STREAM, 0));
+        MUST(connect(client, (struct sockaddr *)&name, sizeof name));
+    }
+    long accepted = 0;
+    for (int i = 0; i < 4; i++) {
+        void *one;
+        pthread_join(threads[i], &one);
+        accepted += (long)one;
+    }
+    SAY(accepted);
+}
+
+static void *read_one(void *arg)
+{
+    char buf[8];
+    ssize_t got = read(*(int *)arg, buf, sizeof buf);
+    return (void *)(long)(got >= 0 ? got : -errno);
+}
+
+// On Linux the reader keeps the connection, though its number is gone.
+static void closing(void)
+{
+    int ends[2];
+    pthread_t thread;
+    void *got;
+    connected(ends);
+    struct later later = {.fd = ends[0]};
+    MUST(-pthread_create(&thread, NULL, read_one, &ends[1]));
+    for (int i = 0; i < 1000; i++)
+        sched_yield();
+    // Not before it reads: data would come too late for a reader that finds EBADF.
+    SAY(write(ends[0], "data", 4));
+    pthread_join(thread, &got);
+    SAY((long)got);
+    MUST(-pthread_create(&thread, NULL, read_one, &ends[1]));
+    SAY(shutdown(ends[1], SHUT_RD));
+    pthread_join(thread, &got);
+    SAY((long)got);
+    (void)later;
+    MUST(-pthread_create(&thread, NULL, read_one, &ends[0]));
+    SAY(close(ends[1]));
+    pthread_join(thread, &got);
+    SAY((long)got);
+}
+
+const struct scenario blocking_scenarios[] = {
+    {"receiving", receiving},
+    {"interrupted", interrupted},
+    {"accepting", accepting},
+    {"closing", closing},
+    {NULL, NULL},
+};

@@ -1,0 +1,86 @@
+// main.c: runs one scenario; see scenario.h.
+#include "scenario.h"
+
+#include <arpa/inet.h>
+
+static const struct scenario *const groups[] = {
+    stream_scenarios,   number_scenarios,  event_scenarios,
+    blocking_scenarios, process_scenarios, datagram_scenarios,
+};
+
+struct sockaddr_in loopback(in_port_t port)
+{
+    return (struct sockaddr_in){
+        .sin_family = AF_INET, .sin_port = port, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+}
+
+int listener(struct sockaddr_in *name, int flags)
+{
+    socklen_t length = sizeof *name;
+    int fd = MUST(socket(AF_INET, SOCK_STREAM | flags, 0));
+    *name = loopback(0);
+    MUST(bind(fd, (struct sockaddr *)name, sizeof *name));
+    MUST(listen(fd, 16));
+    MUST(getsockname(fd, (struct sockaddr *)name, &length));
+    return fd;
+}
+
+void connected(int ends[2])
+{
+    struct sockaddr_in name;
+    int fd = listener(&name, 0);
+    ends[0] = MUST(socket(AF_INET, SOCK_STREAM, 0));
+    MUST(connect(ends[0], (struct sockaddr *)&name, sizeof name));
+    ends[1] = MUST(accept(fd, NULL, NULL));
+    MUST(close(fd));
+}
+
+int wait_for(int fd, short events)
+{
+    struct pollfd wanted = {.fd = fd, .events = events};
+    int ready = poll(&wanted, 1, LIMIT_MS);
+    return ready > 0 ? wanted.revents : ready;
+}
+
+bool read_all(int fd, void *buf, size_t bytes)
+{
+    size_t done = 0;
+    while (done < bytes) {
+        ssize_t got = read(fd, (char *)buf + done, bytes - done);
+        if (got <= 0)
+            return false;
+        done += (size_t)got;
+    }
+    return true;
+}
+
+void say_events(const char *what, unsigned events)
+{
+    static const struct {
+        unsigned bit;
+        const char *name;
+    } names[] = {{EPOLLIN, "IN"},       {EPOLLPRI, "PRI"}, {EPOLLOUT, "OUT"},
+                 {EPOLLERR, "ERR"},     {EPOLLHUP, "HUP"}, {EPOLLRDNORM, "RDNORM"},
+                 {EPOLLRDHUP, "RDHUP"}, {POLLNVAL, "NVAL"}};
+    printf("%s:", what);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if ((events & names[i].bit) != 0)
+            printf(" %s", names[i].name);
+    printf("\n");
+}
+
+int main(int argc, char **argv)
+{
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    for (size_t g = 0; g < sizeof groups / sizeof groups[0]; g++) {
+        for (const struct scenario *s = groups[g]; s->name != NULL; s++) {
+            if (argc < 2) {
+                printf("%s\n", s->name);
+            } else if (strcmp(argv[1], s->name) == 0) {
+                s->run();
+                return 0;
+            }
+        }
+    }
+    return argc < 2 ? 0 : 2;
+}

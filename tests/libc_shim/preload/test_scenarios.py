@@ -1,0 +1,40 @@
+"""The same programs on Linux and through the shim: every result and every errno is the same."""
+
+import os
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+RunOnHost = Callable[..., "subprocess.CompletedProcess[str]"]
+
+GROUPS = (
+    "basic wrong pipe_signal vectors big full files refused reset",
+    "lowest closed duplicates ranges limit",
+    "epoll_levels epoll_edges epoll_mixed epoll_wrong waking joining polls selects listening",
+    "receiving interrupted accepting closing",
+    "children unix_sockets by_number fortified",
+    "datagrams",
+)
+NAMES = [name for group in GROUPS for name in group.split()]
+
+
+def on_linux(program: str, name: str) -> str:
+    env = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
+    done = subprocess.run(
+        [program, name], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_names_are_all(scenarios: str) -> None:
+    listed = subprocess.run([scenarios], capture_output=True, text=True, check=True)
+    assert listed.stdout.split() == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_answers_are_those_of_linux(scenarios: str, on_host: RunOnHost, name: str) -> None:
+    done = on_host(scenarios, name)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == on_linux(scenarios, name)
