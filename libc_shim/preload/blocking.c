@@ -3,6 +3,7 @@
 #include "libc_shim/preload/blocking.h"
 
 #include "libc_shim/preload/process.h"
+#include "libc_shim/preload/signals.h"
 #include "libc_shim/preload/slab.h"
 #include "libc_shim/preload/watch.h"
 
@@ -58,14 +59,16 @@ void nt_block_begin(struct nt_thread *self) { self->depth++; }
 
 void nt_block_end(struct nt_thread *self)
 {
-    if (--self->depth != 0 && self->queue != NULL)
-        nt_event_queue_ring(self->queue);
+    if (--self->depth != 0 && self->bell != NULL)
+        nt_event_queue_ring(self->bell);
 }
 
 bool nt_sleep_enter(struct nt_sleep *sleep, struct nt_thread *self, struct nt_event_queue *queue)
 {
     nt_process_flush(self);
     sleep->queue = queue;
+    sleep->bell_below = self->bell;
+    self->bell = queue;
     sleep->shared = nt_shared_any() ? nt_event_queue_shared() : NULL;
     bool may_block = nt_queue_sleep(&nt_context, &queue->queue);
     if (sleep->shared != NULL && !nt_queue_sleep(&nt_context, &sleep->shared->queue))
@@ -75,8 +78,9 @@ bool nt_sleep_enter(struct nt_sleep *sleep, struct nt_thread *self, struct nt_ev
     return may_block;
 }
 
-void nt_sleep_leave(struct nt_sleep *sleep)
+void nt_sleep_leave(struct nt_sleep *sleep, struct nt_thread *self)
 {
+    self->bell = sleep->bell_below;
     nt_queue_wake(&nt_context, &sleep->queue->queue);
     if (sleep->shared == NULL)
         return;
@@ -92,13 +96,20 @@ void nt_sleep_sweep(struct nt_event_queue *queue)
     }
 }
 
-// Blocks on the eventfd of the queue: 0, -EINTR, or -EAGAIN at the deadline.
-static int block_on(const struct nt_sleep *sleep, uint64_t deadline_ns)
+// How many handlers have run that end a call: all, where it never restarts.
+static uint32_t interruptions(const struct nt_thread *self, bool restarts)
 {
-    if (sleep->shared == NULL && deadline_ns == NT_FOREVER) {
-        uint64_t rung;
-        return nt_real.read(sleep->queue->fd, &rung, sizeof rung) > 0 ? 0 : -errno;
-    }
+    return restarts ? self->interrupts : self->signals;
+}
+
+static int block_in_read(const struct nt_event_queue *queue)
+{
+    uint64_t rung;
+    return nt_real.read(queue->fd, &rung, sizeof rung) > 0 ? 0 : -errno;
+}
+
+static int block_in_poll(const struct nt_sleep *sleep, uint64_t deadline_ns)
+{
     struct pollfd fds[2] = {
         {.fd = sleep->queue->fd, .events = POLLIN},
         {.fd = sleep->shared == NULL ? -1 : sleep->shared->fd, .events = POLLIN}};
@@ -107,6 +118,22 @@ static int block_on(const struct nt_sleep *sleep, uint64_t deadline_ns)
     if (fds[0].revents != 0)
         nt_event_queue_drain(sleep->queue);
     return ready > 0 ? 0 : ready == 0 ? -EAGAIN : -errno;
+}
+
+// Blocks on the eventfd of the queue: 0, -EINTR, or -EAGAIN at the deadline. `before`: how many
+// interruptions there had been when the call began.
+static int block_on(struct nt_thread *self, const struct nt_sleep *sleep, uint64_t deadline_ns,
+                    uint32_t before)
+{
+    const bool restarts = deadline_ns == NT_FOREVER;
+    int result = -EINTR;
+    uint32_t critical = nt_signals_let_in(self);
+    if (interruptions(self, restarts) == before)
+        result = restarts && sleep->shared == NULL ? block_in_read(sleep->queue)
+                                                   : block_in_poll(sleep, deadline_ns);
+    nt_signals_keep_out(self, critical);
+    // Rung by a handler that ran just before it blocked.
+    return interruptions(self, restarts) != before && result == 0 ? -EINTR : result;
 }
 
 // What is waited for: a level, or any change since `events_seen`.
@@ -126,21 +153,23 @@ static bool is_there(const struct wanted *wanted)
 
 static int sleep_for(const struct wanted *wanted, struct nt_thread *self, uint64_t deadline_ns)
 {
+    const uint32_t before = interruptions(self, deadline_ns == NT_FOREVER);
     const struct nt_watch *mark = self->watches;
     struct nt_event_queue *queue = nt_thread_queue(self);
     if (queue == NULL || !nt_watch_begin(self, wanted->file))
         return -ENOBUFS;
     int result = 0;
-    nt_block_begin(self);
     while (result == 0 && !is_there(wanted)) {
         struct nt_sleep sleep;
         if (nt_sleep_enter(&sleep, self, queue))
-            result = block_on(&sleep, deadline_ns);
-        nt_sleep_leave(&sleep);
+            result = block_on(self, &sleep, deadline_ns, before);
+        nt_sleep_leave(&sleep, self);
         nt_sleep_sweep(queue);
     }
     nt_watch_end(self, mark);
-    nt_block_end(self);
+    // What came with the signal counts more than the signal.
+    if (result == -EINTR && is_there(wanted))
+        result = 0;
     return result;
 }
 
@@ -153,7 +182,9 @@ static int wait_for(const struct wanted *wanted, uint64_t deadline_ns)
             return 0;
     } while (nt_idle_again(self));
     int saved = errno;
+    nt_block_begin(self);
     int result = sleep_for(wanted, self, deadline_ns);
+    nt_block_end(self);
     errno = saved;
     return result;
 }

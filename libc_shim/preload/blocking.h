@@ -37,10 +37,11 @@ void nt_block_end(struct nt_thread *self);
 // block. nt_sleep_leave() follows in any case; it drains and spreads what was rung.
 struct nt_sleep {
     struct nt_event_queue *queue;
-    struct nt_event_queue *shared; // NULL: not slept on
+    struct nt_event_queue *shared;     // NULL: not slept on
+    struct nt_event_queue *bell_below; // of the call that a signal handler interrupted
 };
 bool nt_sleep_enter(struct nt_sleep *sleep, struct nt_thread *self, struct nt_event_queue *queue);
-void nt_sleep_leave(struct nt_sleep *sleep);
+void nt_sleep_leave(struct nt_sleep *sleep, struct nt_thread *self);
 // Forgets the hints of a queue whose owner looks at levels anyway.
 void nt_sleep_sweep(struct nt_event_queue *queue);
 

@@ -4,6 +4,7 @@
 
 #include "libc_shim/preload/blocking.h"
 #include "libc_shim/preload/process.h"
+#include "libc_shim/preload/signals.h"
 #include "libc_shim/preload/slab.h"
 
 #include <errno.h>
@@ -211,16 +212,21 @@ static int sleep_on_shared(const struct nt_sleep *sleep, const struct nt_epoll_w
 }
 
 static int sleep_once(struct nt_thread *self, struct nt_epoll *epoll,
-                      const struct nt_epoll_wait *call, uint64_t deadline_ns)
+                      const struct nt_epoll_wait *call, uint64_t deadline_ns, uint32_t before)
 {
     struct nt_sleep sleep;
     int woken = WOKEN_BELL;
     __atomic_add_fetch(&epoll->waiters, 1u, __ATOMIC_SEQ_CST);
     // A push between the last look and here found no waiter to ring for.
-    if (nt_sleep_enter(&sleep, self, epoll->queue) && nt_load_acquire(&epoll->ready_count) == 0)
-        woken = sleep.shared == NULL ? sleep_on_both(epoll, call, deadline_ns)
-                                     : sleep_on_shared(&sleep, call, deadline_ns);
-    nt_sleep_leave(&sleep);
+    if (nt_sleep_enter(&sleep, self, epoll->queue) && nt_load_acquire(&epoll->ready_count) == 0) {
+        uint32_t critical = nt_signals_let_in(self);
+        woken = -EINTR;
+        if (self->signals == before)
+            woken = sleep.shared == NULL ? sleep_on_both(epoll, call, deadline_ns)
+                                         : sleep_on_shared(&sleep, call, deadline_ns);
+        nt_signals_keep_out(self, critical);
+    }
+    nt_sleep_leave(&sleep, self);
     __atomic_sub_fetch(&epoll->waiters, 1u, __ATOMIC_SEQ_CST);
     return woken;
 }
@@ -254,6 +260,7 @@ static int wait_with_sockets(struct nt_thread *self, struct nt_epoll *epoll,
     const bool patient = is_patient(call);
     uint64_t deadline_ns = 0; // not known yet
     bool look_now = false;
+    const uint32_t before = self->signals;
     nt_process_flush(self);
     for (;;) {
         bool due = kernel_is_due(self) || look_now;
@@ -278,7 +285,7 @@ static int wait_with_sockets(struct nt_thread *self, struct nt_epoll *epoll,
             continue;
         if (deadline_ns == 0)
             deadline_ns = deadline_of(call);
-        int woken = sleep_once(self, epoll, call, deadline_ns);
+        int woken = sleep_once(self, epoll, call, deadline_ns, before);
         if (woken < 0)
             return woken;
         look_now = (woken & WOKEN_KERNEL) != 0;
@@ -294,12 +301,16 @@ static int call_kernel(const struct nt_epoll_wait *call)
     return count >= 0 ? count : -errno;
 }
 
-static int wait_in_kernel(struct nt_epoll *epoll, const struct nt_epoll_wait *call)
+static int wait_in_kernel(struct nt_thread *self, struct nt_epoll *epoll,
+                          const struct nt_epoll_wait *call)
 {
     __atomic_add_fetch(&epoll->in_kernel, 1u, __ATOMIC_SEQ_CST);
     int count = -EAGAIN; // a newtos socket came
-    if (nt_load_acquire(&epoll->queue) == NULL)
+    if (nt_load_acquire(&epoll->queue) == NULL) {
+        uint32_t critical = nt_signals_let_in(self);
         count = call_kernel(call);
+        nt_signals_keep_out(self, critical);
+    }
     __atomic_sub_fetch(&epoll->in_kernel, 1u, __ATOMIC_SEQ_CST);
     if (count > 0 && nt_load_acquire(&epoll->queue) != NULL) {
         count = without_call(epoll, call->events, count);
@@ -311,6 +322,7 @@ static int wait_in_kernel(struct nt_epoll *epoll, const struct nt_epoll_wait *ca
 
 int nt_epoll_wait(const struct nt_epoll_wait *call)
 {
+    struct nt_thread *self = nt_thread_self();
     struct nt_file *file = nt_file_hold(call->epfd);
     if (file == NULL)
         return -EBADF;
@@ -318,9 +330,12 @@ int nt_epoll_wait(const struct nt_epoll_wait *call)
     if (file->kind == NT_FILE_EPOLL && call->max > 0) {
         count = -EAGAIN;
         if (nt_load_acquire(&file->epoll->queue) == NULL)
-            count = wait_in_kernel(file->epoll, call);
-        if (count == -EAGAIN)
-            count = wait_with_sockets(nt_thread_self(), file->epoll, call);
+            count = wait_in_kernel(self, file->epoll, call);
+        if (count == -EAGAIN) {
+            nt_block_begin(self);
+            count = wait_with_sockets(self, file->epoll, call);
+            nt_block_end(self);
+        }
     }
     nt_file_drop(file);
     return count;

@@ -5,6 +5,7 @@
 #include "libc_shim/preload/blocking.h"
 #include "libc_shim/preload/epoll.h"
 #include "libc_shim/preload/process.h"
+#include "libc_shim/preload/signals.h"
 #include "libc_shim/preload/watch.h"
 
 #include <errno.h>
@@ -185,7 +186,7 @@ static void lower_epolls(const struct set *set)
 
 // 1: look again; 0: the deadline has passed; -errno. The kernel's answers are in set->kernel.
 static int sleep_once(struct nt_thread *self, struct set *set, uint64_t deadline_ns,
-                      const sigset_t *mask)
+                      const sigset_t *mask, uint32_t before)
 {
     struct nt_sleep sleep;
     int result = 1;
@@ -197,13 +198,18 @@ static int sleep_once(struct nt_thread *self, struct set *set, uint64_t deadline
         own[1] =
             (struct pollfd){.fd = sleep.shared == NULL ? -1 : sleep.shared->fd, .events = POLLIN};
         struct timespec left = nt_time_left(deadline_ns);
-        int ready = nt_real.ppoll(set->kernel, count + BELLS,
-                                  deadline_ns == NT_FOREVER ? NULL : &left, mask);
+        uint32_t critical = nt_signals_let_in(self);
+        errno = EINTR;
+        int ready = self->signals != before
+                        ? -1
+                        : nt_real.ppoll(set->kernel, count + BELLS,
+                                        deadline_ns == NT_FOREVER ? NULL : &left, mask);
         result = ready < 0 ? -errno : ready > 0;
+        nt_signals_keep_out(self, critical);
         if (ready > 0 && own[0].revents != 0)
             nt_event_queue_drain(sleep.queue);
     }
-    nt_sleep_leave(&sleep);
+    nt_sleep_leave(&sleep, self);
     lower_epolls(set);
     nt_sleep_sweep(self->queue);
     return result;
@@ -215,7 +221,7 @@ static int block(struct nt_thread *self, struct set *set, uint64_t deadline_ns,
     if (nt_thread_queue(self) == NULL)
         return -ENOMEM;
     const struct nt_watch *mark = self->watches;
-    nt_block_begin(self);
+    const uint32_t before = self->signals;
     int result = 0;
     for (nfds_t i = 0; i < set->count && result == 0; i++)
         if (set->file[i] != NULL && set->file[i]->kind == NT_FILE_SOCKET &&
@@ -227,7 +233,7 @@ static int block(struct nt_thread *self, struct set *set, uint64_t deadline_ns,
         result = look(set);
         if (result != 0)
             break;
-        int woken = sleep_once(self, set, deadline_ns, mask);
+        int woken = sleep_once(self, set, deadline_ns, mask, before);
         if (woken < 0)
             result = woken;
         else if (look(set) + merge(set) != 0)
@@ -236,7 +242,6 @@ static int block(struct nt_thread *self, struct set *set, uint64_t deadline_ns,
             break;
     }
     nt_watch_end(self, mark);
-    nt_block_end(self);
     return result;
 }
 
@@ -257,7 +262,10 @@ static int poll_set(struct set *set, uint64_t deadline_ns, const sigset_t *mask)
     while (nt_idle_again(self))
         if ((ready = look(set)) != 0)
             return ready;
-    return block(self, set, deadline_ns, mask);
+    nt_block_begin(self);
+    ready = block(self, set, deadline_ns, mask);
+    nt_block_end(self);
+    return ready;
 }
 
 // -- Calls -----------------------------------------------------------------------------------

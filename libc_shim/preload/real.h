@@ -120,6 +120,8 @@
     X(FILE *, fdopen, (int fd, const char *mode), (fd, mode))                                      \
     X(int, fclose, (FILE * file), (file))                                                          \
     X(DIR *, opendir, (const char *path), (path))                                                  \
+    X(int, sigaction, (int number, const struct sigaction *action, struct sigaction *old),         \
+      (number, action, old))                                                                       \
     X(pid_t, fork, (void), ())                                                                     \
     X(int, getaddrinfo,                                                                            \
       (const char *node, const char *service, const struct addrinfo *hints,                        \

@@ -9,6 +9,7 @@
 #include "libc_shim/preload/file.h"
 #include "libc_shim/preload/numbers.h"
 #include "libc_shim/preload/real.h"
+#include "libc_shim/preload/signals.h"
 
 #include <errno.h>
 
@@ -25,13 +26,31 @@ static inline long nt_answer(long result)
     return -1;
 }
 
+// Ours, with signals kept out (signals.h).
+#define NT_OURS(call)                          \
+    ({                                         \
+        struct nt_thread *caller = nt_enter(); \
+        long ours_result = (call);             \
+        nt_leave(caller);                      \
+        nt_answer(ours_result);                \
+    })
+
+// The same for those that answer in a way of their own.
+#define NT_PLAIN(call)                         \
+    ({                                         \
+        struct nt_thread *caller = nt_enter(); \
+        __typeof__(call) ours_result = (call); \
+        nt_leave(caller);                      \
+        ours_result;                           \
+    })
+
 // A call on `fd`: libc's if it is the kernel's.
 #define NT_ON_FD(type, name, parameters, arguments, ours) \
     NT_SYMBOL(type, name, parameters)                     \
     {                                                     \
         if (nt_fd_is_kernel(fd))                          \
             return nt_real.name arguments;                \
-        return (type)nt_answer(ours);                     \
+        return (type)NT_OURS(ours);                       \
     }
 
 // The fortified form: libc's, where it would abort or where the descriptor is the kernel's.
@@ -40,7 +59,7 @@ static inline long nt_answer(long result)
     {                                                             \
         if (n > room || nt_fd_is_kernel(fd))                      \
             return nt_real.name arguments;                        \
-        return (type)nt_answer(ours);                             \
+        return (type)NT_OURS(ours);                               \
     }
 
 // What stood at a number that the kernel gives out now was closed behind the shim.

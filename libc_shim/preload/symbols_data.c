@@ -42,7 +42,7 @@ NT_ON_FD(int, sendmmsg, (int fd, struct mmsghdr *msgs, unsigned count, int flags
 NT_SYMBOL(ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags))
 {
     if (!nt_fd_is_kernel(fd))
-        return nt_answer(nt_data_sendmsg(fd, msg, flags));
+        return NT_OURS(nt_data_sendmsg(fd, msg, flags));
     int refused = nt_data_check_rights(msg);
     return refused != 0 ? nt_answer(refused) : nt_real.sendmsg(fd, msg, flags);
 }
@@ -51,7 +51,7 @@ NT_SYMBOL(ssize_t, sendfile, (int out, int in, off_t *at, size_t n))
 {
     if (nt_fd_is_kernel(out) && nt_fd_is_kernel(in))
         return nt_real.sendfile(out, in, at, n);
-    return nt_answer(nt_sendfile(out, in, at, n));
+    return NT_OURS(nt_sendfile(out, in, at, n));
 }
 
 NT_SYMBOL(ssize_t, sendfile64, (int out, int in, off_t *at, size_t n))
@@ -63,5 +63,5 @@ NT_SYMBOL(ssize_t, splice, (int in, off_t *in_at, int out, off_t *out_at, size_t
 {
     if (nt_fd_is_kernel(out) && nt_fd_is_kernel(in))
         return nt_real.splice(in, in_at, out, out_at, n, flags);
-    return nt_answer(nt_splice(in, in_at, out, out_at, n, flags));
+    return NT_OURS(nt_splice(in, in_at, out, out_at, n, flags));
 }

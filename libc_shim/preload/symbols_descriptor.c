@@ -10,13 +10,13 @@
 
 NT_SYMBOL(int, close, (int fd))
 {
-    return nt_fd_limit == 0 ? nt_real.close(fd) : (int)nt_answer(nt_close_any(fd));
+    return nt_fd_limit == 0 ? nt_real.close(fd) : (int)NT_OURS(nt_close_any(fd));
 }
 
 NT_SYMBOL(int, close_range, (unsigned first, unsigned last, int flags))
 {
     return nt_fd_limit == 0 ? nt_real.close_range(first, last, flags)
-                            : (int)nt_answer(nt_close_range_any(first, last, flags));
+                            : (int)NT_OURS(nt_close_range_any(first, last, flags));
 }
 
 NT_SYMBOL(void, closefrom, (int first))
@@ -26,24 +26,24 @@ NT_SYMBOL(void, closefrom, (int first))
 
 NT_SYMBOL(int, dup, (int fd))
 {
-    return nt_fd_limit == 0 ? nt_real.dup(fd) : (int)nt_answer(nt_dup_any(fd));
+    return nt_fd_limit == 0 ? nt_real.dup(fd) : (int)NT_OURS(nt_dup_any(fd));
 }
 
 NT_SYMBOL(int, dup2, (int fd, int to))
 {
-    return nt_fd_limit == 0 ? nt_real.dup2(fd, to) : (int)nt_answer(nt_dup3_any(fd, to, 0, true));
+    return nt_fd_limit == 0 ? nt_real.dup2(fd, to) : (int)NT_OURS(nt_dup3_any(fd, to, 0, true));
 }
 
 NT_SYMBOL(int, dup3, (int fd, int to, int flags))
 {
     return nt_fd_limit == 0 ? nt_real.dup3(fd, to, flags)
-                            : (int)nt_answer(nt_dup3_any(fd, to, flags, false));
+                            : (int)NT_OURS(nt_dup3_any(fd, to, flags, false));
 }
 
 static int fcntl_any(int fd, int command, void *arg)
 {
     if (!nt_fd_is_kernel(fd))
-        return (int)nt_answer(nt_fcntl(fd, command, arg));
+        return (int)NT_OURS(nt_fcntl(fd, command, arg));
     if (command != F_DUPFD && command != F_DUPFD_CLOEXEC)
         return nt_real.fcntl(fd, command, arg);
     int given;
@@ -81,7 +81,7 @@ NT_SYMBOL(int, ioctl, (int fd, unsigned long request, ...))
     void *arg = va_arg(args, void *);
     va_end(args);
     return nt_fd_is_kernel(fd) ? nt_real.ioctl(fd, request, arg)
-                               : (int)nt_answer(nt_ioctl(fd, request, arg));
+                               : (int)NT_OURS(nt_ioctl(fd, request, arg));
 }
 
 NT_ON_FD(int, fstat, (int fd, struct stat *st), (fd, st), nt_fstat(fd, st))
@@ -219,7 +219,7 @@ NT_SYMBOL(int, epoll_create1, (int flags))
         given = nt_real.epoll_create1(flags);
     while (nt_again(given));
     nt_given(given);
-    return given < 0 ? given : (int)nt_answer(nt_epoll_adopt(given, (flags & EPOLL_CLOEXEC) != 0));
+    return given < 0 ? given : (int)NT_OURS(nt_epoll_adopt(given, (flags & EPOLL_CLOEXEC) != 0));
 }
 
 NT_SYMBOL(int, epoll_create, (int size))

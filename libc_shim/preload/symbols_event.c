@@ -37,7 +37,7 @@ NT_SYMBOL(int, poll, (struct pollfd * fds, nfds_t n, int timeout_ms))
 {
     if (nt_fd_limit == 0 || !nt_poll_concerns(fds, n))
         return nt_real.poll(fds, n, timeout_ms);
-    return (int)nt_answer(nt_poll(fds, n, deadline_ms(timeout_ms), NULL));
+    return (int)NT_OURS(nt_poll(fds, n, deadline_ms(timeout_ms), NULL));
 }
 
 NT_SYMBOL(int, ppoll,
@@ -47,7 +47,7 @@ NT_SYMBOL(int, ppoll,
         return nt_real.ppoll(fds, n, timeout, mask);
     if (!is_valid(timeout))
         return (int)nt_answer(-EINVAL);
-    return (int)nt_answer(nt_poll(fds, n, deadline_of(timeout), mask));
+    return (int)NT_OURS(nt_poll(fds, n, deadline_of(timeout), mask));
 }
 
 NT_SYMBOL(int, __poll_chk, (struct pollfd * fds, nfds_t n, int timeout_ms, size_t room))
@@ -76,7 +76,7 @@ NT_SYMBOL(int, pselect,
         return nt_real.pselect(n, r, w, e, timeout, mask);
     if (n < 0 || !is_valid(timeout))
         return (int)nt_answer(-EINVAL);
-    return (int)nt_answer(nt_select(n, r, w, e, deadline_of(timeout), mask));
+    return (int)NT_OURS(nt_select(n, r, w, e, deadline_of(timeout), mask));
 }
 
 // Linux writes back what is left of the time.
@@ -85,7 +85,7 @@ NT_SYMBOL(int, select, (int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *
     if (!nt_select_concerns(n, r, w, e))
         return nt_real.select(n, r, w, e, timeout);
     if (timeout == NULL)
-        return (int)nt_answer(nt_select(n, r, w, e, NT_FOREVER, NULL));
+        return (int)NT_OURS(nt_select(n, r, w, e, NT_FOREVER, NULL));
     if (timeout->tv_sec < 0 || timeout->tv_usec < 0)
         return (int)nt_answer(-EINVAL);
     const struct timespec whole = {.tv_sec = timeout->tv_sec + timeout->tv_usec / 1000000,
@@ -106,7 +106,7 @@ NT_SYMBOL(int, epoll_ctl, (int epfd, int op, int fd, struct epoll_event *event))
 {
     if (nt_fd_is_kernel(fd) && (nt_fd_is_kernel(epfd) || nt_fd_get(epfd) >= NT_FD_FIRST))
         return nt_real.epoll_ctl(epfd, op, fd, event);
-    return (int)nt_answer(nt_epoll_ctl(epfd, op, fd, event));
+    return (int)NT_OURS(nt_epoll_ctl(epfd, op, fd, event));
 }
 
 NT_SYMBOL(int, epoll_pwait,
@@ -116,7 +116,7 @@ NT_SYMBOL(int, epoll_pwait,
         return nt_real.epoll_pwait(epfd, events, max, timeout_ms, mask);
     const struct nt_epoll_wait call = {
         .epfd = epfd, .events = events, .max = max, .timeout_ms = timeout_ms, .mask = mask};
-    return (int)nt_answer(nt_epoll_wait(&call));
+    return (int)NT_OURS(nt_epoll_wait(&call));
 }
 
 NT_SYMBOL(int, epoll_wait, (int epfd, struct epoll_event *events, int max, int timeout_ms))
@@ -138,5 +138,5 @@ NT_SYMBOL(int, epoll_pwait2,
                                        .timeout = timeout,
                                        .mask = mask,
                                        .exact = true};
-    return (int)nt_answer(nt_epoll_wait(&call));
+    return (int)NT_OURS(nt_epoll_wait(&call));
 }

@@ -9,7 +9,7 @@ NT_SYMBOL(int, getaddrinfo,
            struct addrinfo **found))
 {
     return nt_fd_limit == 0 ? nt_real.getaddrinfo(node, service, hints, found)
-                            : nt_getaddrinfo(node, service, hints, found);
+                            : NT_PLAIN(nt_getaddrinfo(node, service, hints, found));
 }
 
 NT_SYMBOL(int, getnameinfo,
@@ -18,7 +18,7 @@ NT_SYMBOL(int, getnameinfo,
 {
     return nt_fd_limit == 0
                ? nt_real.getnameinfo(addr, len, host, host_room, service, service_room, flags)
-               : nt_getnameinfo(addr, len, host, host_room, service, service_room, flags);
+               : NT_PLAIN(nt_getnameinfo(addr, len, host, host_room, service, service_room, flags));
 }
 
 // -- The old calls ---------------------------------------------------------------------------
@@ -27,16 +27,18 @@ NT_SYMBOL(int, gethostbyname2_r,
           (const char *name, int family, struct hostent *host, char *buf, size_t room,
            struct hostent **found, int *error))
 {
-    return nt_fd_limit == 0 ? nt_real.gethostbyname2_r(name, family, host, buf, room, found, error)
-                            : nt_gethostbyname(name, family, host, buf, room, found, error);
+    return nt_fd_limit == 0
+               ? nt_real.gethostbyname2_r(name, family, host, buf, room, found, error)
+               : NT_PLAIN(nt_gethostbyname(name, family, host, buf, room, found, error));
 }
 
 NT_SYMBOL(int, gethostbyname_r,
           (const char *name, struct hostent *host, char *buf, size_t room, struct hostent **found,
            int *error))
 {
-    return nt_fd_limit == 0 ? nt_real.gethostbyname_r(name, host, buf, room, found, error)
-                            : nt_gethostbyname(name, AF_INET, host, buf, room, found, error);
+    return nt_fd_limit == 0
+               ? nt_real.gethostbyname_r(name, host, buf, room, found, error)
+               : NT_PLAIN(nt_gethostbyname(name, AF_INET, host, buf, room, found, error));
 }
 
 NT_SYMBOL(int, gethostbyaddr_r,
@@ -56,7 +58,8 @@ NT_SYMBOL(struct hostent *, gethostbyname2, (const char *name, int family))
     struct hostent *found;
     if (nt_fd_limit == 0)
         return nt_real.gethostbyname2(name, family);
-    nt_gethostbyname(name, family, &static_host, static_room, sizeof static_room, &found, &h_errno);
+    (void)NT_PLAIN(nt_gethostbyname(name, family, &static_host, static_room, sizeof static_room,
+                                    &found, &h_errno));
     return found;
 }
 
@@ -79,15 +82,16 @@ NT_SYMBOL(struct hostent *, gethostbyaddr, (const void *addr, socklen_t len, int
 
 NT_SYMBOL(int, getifaddrs, (struct ifaddrs * *list))
 {
-    return nt_fd_limit == 0 ? nt_real.getifaddrs(list) : (int)nt_answer(nt_getifaddrs(list));
+    return nt_fd_limit == 0 ? nt_real.getifaddrs(list) : (int)NT_OURS(nt_getifaddrs(list));
 }
 
 NT_SYMBOL(unsigned, if_nametoindex, (const char *name))
 {
-    return nt_fd_limit == 0 ? nt_real.if_nametoindex(name) : nt_if_nametoindex(name);
+    return nt_fd_limit == 0 ? nt_real.if_nametoindex(name) : NT_PLAIN(nt_if_nametoindex(name));
 }
 
 NT_SYMBOL(char *, if_indextoname, (unsigned index, char *name))
 {
-    return nt_fd_limit == 0 ? nt_real.if_indextoname(index, name) : nt_if_indextoname(index, name);
+    return nt_fd_limit == 0 ? nt_real.if_indextoname(index, name)
+                            : NT_PLAIN(nt_if_indextoname(index, name));
 }

@@ -161,8 +161,13 @@ NT_SYMBOL(long, syscall, (long number, ...))
     va_end(args);
     long result;
     if (nt_fd_limit != 0) {
-        if (!nt_fd_is_kernel((int)x[0].number) && on_ours(number, x, &result))
-            return nt_answer(result);
+        if (!nt_fd_is_kernel((int)x[0].number)) {
+            struct nt_thread *caller = nt_enter();
+            bool done = on_ours(number, x, &result);
+            nt_leave(caller);
+            if (done)
+                return nt_answer(result);
+        }
         if (on_any(number, x, &result))
             return result;
     }

@@ -24,7 +24,7 @@ NT_SYMBOL(int, socket, (int domain, int type, int protocol))
     int family = nt_socket_family(domain);
     if (family < 0)
         return (int)nt_answer(family);
-    return family ? (int)nt_answer(nt_socket(domain, type, protocol))
+    return family ? (int)NT_OURS(nt_socket(domain, type, protocol))
                   : kernel_socket(domain, type, protocol);
 }
 
@@ -60,11 +60,11 @@ static int kernel_accept(int fd, struct sockaddr *addr, socklen_t *len, int flag
 NT_SYMBOL(int, accept, (int fd, struct sockaddr *addr, socklen_t *len))
 {
     return nt_fd_is_kernel(fd) ? kernel_accept(fd, addr, len, 0)
-                               : (int)nt_answer(nt_accept(fd, addr, len, 0));
+                               : (int)NT_OURS(nt_accept(fd, addr, len, 0));
 }
 
 NT_SYMBOL(int, accept4, (int fd, struct sockaddr *addr, socklen_t *len, int flags))
 {
     return nt_fd_is_kernel(fd) ? kernel_accept(fd, addr, len, flags)
-                               : (int)nt_answer(nt_accept(fd, addr, len, flags));
+                               : (int)NT_OURS(nt_accept(fd, addr, len, flags));
 }

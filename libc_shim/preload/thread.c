@@ -56,6 +56,9 @@ struct nt_thread *nt_thread_register(void)
         self->idle.used = 0;
         self->wake.areas = 0;
         self->depth = 0;
+        self->bell = NULL;
+        self->critical = 0;
+        self->kept_signals = 0;
     }
     nt_unlock(&registry_lock);
     if (self == NULL)
@@ -88,6 +91,7 @@ void nt_thread_child(void)
             thread->in_use = 0;
         thread->queue = NULL;
         thread->watches = NULL;
+        thread->bell = NULL;
         thread->wake.areas = 0;
         thread->depth = 0;
         memset(thread->count, 0, sizeof thread->count);

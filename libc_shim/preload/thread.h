@@ -13,6 +13,8 @@
 #include "libc_shim/sockets/context.h"
 #include "newtos_py/kernel/loop.h"
 
+#include <signal.h>
+
 struct nt_event_queue;
 struct nt_watch;
 
@@ -28,6 +30,10 @@ enum nt_count {
     NT_COUNTS,
 };
 
+enum {
+    NT_SIGNALS_KEPT = 16,
+};
+
 struct nt_thread {
     struct nt_sock_wake wake;
     uint32_t fruitless;   // EAGAINs in a row
@@ -37,9 +43,15 @@ struct nt_thread {
     struct nt_idle idle;
     uint64_t count[NT_COUNTS];
     struct nt_event_queue *queue; // to block on; NULL until it first blocks
+    struct nt_event_queue *bell;  // of the queue it is about to sleep on (an epoll instance's, too)
     struct nt_watch *watches;     // that are set while it blocks
     uint32_t depth;               // of blocking calls: a signal handler may make one in another
-    struct nt_thread *next;       // in the registry
+    uint32_t critical;            // of calls of the shim (signals.h)
+    uint32_t signals;             // handlers that ran while a call was about to block, or did
+    uint32_t interrupts;          // those without SA_RESTART
+    uint32_t kept_signals;
+    siginfo_t kept[NT_SIGNALS_KEPT];
+    struct nt_thread *next; // in the registry
 } NT_ALIGNED(64);
 
 extern __thread struct nt_thread *nt_thread_object __attribute__((tls_model("initial-exec")));

@@ -189,10 +189,69 @@ static void closing(void)
     SAY((long)got);
 }
 
+// A handler that uses the very socket whose call it may have interrupted.
+static int handled_fd;
+static volatile int handled;
+
+static void use_socket(int number)
+{
+    (void)number;
+    int saved = errno;
+    char c = 'h';
+    struct pollfd wanted = {.fd = handled_fd, .events = POLLOUT};
+    if (poll(&wanted, 1, 0) == 1 && write(handled_fd, &c, 1) == 1)
+        handled++;
+    errno = saved;
+}
+
+static void *pester(void *arg)
+{
+    const struct later *later = arg;
+    for (int i = 0; i < 500; i++) {
+        pthread_kill(later->target, SIGUSR1);
+        sched_yield();
+    }
+    return NULL;
+}
+
+static void handlers(void)
+{
+    int ends[2];
+    char buf[256];
+    connected(ends);
+    handled_fd = ends[0];
+    struct sigaction action = {.sa_handler = use_socket, .sa_flags = SA_RESTART};
+    struct sigaction old;
+    SAY(sigaction(SIGUSR1, &action, NULL));
+    SAY(sigaction(SIGUSR1, NULL, &old));
+    SAY(old.sa_handler == use_socket);
+    SAY((old.sa_flags & ~0x04000000) == SA_RESTART); // SA_RESTORER is libc's
+    SAY(signal(SIGUSR2, on_signal) == SIG_DFL);
+    SAY(signal(SIGUSR2, SIG_IGN) == on_signal);
+    SAY(signal(SIGKILL, on_signal) == SIG_ERR);
+    struct later later = {.target = pthread_self()};
+    pthread_t thread;
+    MUST(-pthread_create(&thread, NULL, pester, &later));
+    int written = 0;
+    int got = 0;
+    for (int i = 0; i < 2000; i++) {
+        written += write(ends[0], "w", 1) == 1;
+        ssize_t more = recv(ends[1], buf, sizeof buf, MSG_DONTWAIT);
+        got += more > 0 ? (int)more : 0;
+    }
+    pthread_join(thread, NULL);
+    sigset_t blocked;
+    sigfillset(&blocked);
+    pthread_sigmask(SIG_BLOCK, &blocked, NULL);
+    SAY(written);
+    SAY(handled > 0);
+    while (got < written + handled)
+        got += MUST(recv(ends[1], buf, sizeof buf, 0));
+    SAY(got == written + handled);
+    SAY(recv(ends[1], buf, sizeof buf, MSG_DONTWAIT));
+}
+
 const struct scenario blocking_scenarios[] = {
-    {"receiving", receiving},
-    {"interrupted", interrupted},
-    {"accepting", accepting},
-    {"closing", closing},
-    {NULL, NULL},
+    {"receiving", receiving}, {"interrupted", interrupted}, {"accepting", accepting},
+    {"closing", closing},     {"handlers", handlers},       {NULL, NULL},
 };
