@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 WEB_PORT, CACHE_PORT = 80, 11211
+# What takes about a second.
+_CURL_REQUESTS, _URLLIB_REQUESTS = 2000, 200
 # Where Debian has servers, and a user's PATH may not lead.
 _SERVER_PATH = "/usr/sbin:/usr/local/sbin"
 
@@ -14,6 +16,7 @@ _LIGHTTPD_CONFIG = """\
 server.document-root = "{folder}"
 server.errorlog = "{log}"
 server.port = {port}
+index-file.names = ("index.html")
 """
 
 # Waits until a port answers, at most ten seconds: says nothing, or fails.
@@ -78,8 +81,6 @@ class Fetcher:
     name: str
     # One page.
     fetch: Callable[[str], list[str]]
-    # So many pages, one after the other, thrown away where possible.
-    burst: Callable[[str, int], list[str]]
     # One page, at most so many bytes a second.
     download: Callable[[str, int], list[str]]
 
@@ -115,17 +116,26 @@ def find_fetcher() -> Fetcher:
         return Fetcher(
             "CPython's urllib",
             lambda url: _python(_FETCH, "0", url),
-            lambda url, count: _python(_FETCH, "0", *[url] * count),
             lambda url, rate: _python(_FETCH, str(rate), url),
         )
     quiet = [curl, "--silent", "--show-error", "--fail", "--max-time", "20"]
     return Fetcher(
         "curl",
         lambda url: [*quiet, url],
-        # curl's own way to say: this page, for each number.
-        lambda url, count: [*quiet, "--output", "/dev/null", f"{url}?[1-{count}]"],
         lambda url, rate: [*quiet, "--limit-rate", str(rate), url],
     )
+
+
+def load(url: str) -> tuple[str, list[str]]:
+    """Make the command that puts load on a page, and say which: wrk, or else the fetcher."""
+    if (wrk := shutil.which("wrk")) is not None:
+        return "a second of load", [wrk, "-t", "1", "-c", "32", "-d", "1", url]
+    if (curl := shutil.which("curl")) is not None:
+        # curl's own way to say: this page, for each number.
+        many = [curl, "--no-progress-meter", "--fail", "--parallel", "--parallel-max", "16"]
+        pages = f"{url}?[1-{_CURL_REQUESTS}]"
+        return f"{_CURL_REQUESTS} requests", [*many, "--output", "/dev/null", pages]
+    return f"{_URLLIB_REQUESTS} requests", _python(_FETCH, "0", *[url] * _URLLIB_REQUESTS)
 
 
 def probe(address: str, port: int) -> list[str]:
