@@ -210,7 +210,8 @@ class Story:
     def _show_shares(self) -> None:
         """Show the shares of the programs that ended since the last time."""
         shares = list(_read_stats(self._stats))
-        self._screen.check(passed=bool(shares), good=f"{len(shares)} programs counted", bad="none")
+        if not shares:
+            self._screen.check(passed=False, good="", bad="no program has counted its calls")
         self._stats.unlink(missing_ok=True)
         headings = ("program", "in user space", "by the syscall server", "by the kernel", "share")
         self._screen.table(headings, (each.cells() for each in shares))

@@ -118,7 +118,7 @@ def find_fetcher() -> Fetcher:
             lambda url: _python(_FETCH, "0", url),
             lambda url, rate: _python(_FETCH, str(rate), url),
         )
-    quiet = [curl, "--silent", "--show-error", "--fail", "--max-time", "20"]
+    quiet = [curl, "-sSf", "--max-time", "20"]
     return Fetcher(
         "curl",
         lambda url: [*quiet, url],
