@@ -44,8 +44,7 @@ enum nt_udp_counter {
     NT_UDP_COUNT_CONNECTS = 20,
     NT_UDP_COUNT_CLOSES = 21,
     NT_UDP_COUNT_BAD_REQUEST = 22,
-    NT_UDP_COUNT_SOCKETS = 23, // now: a level
-    NT_UDP_COUNTERS = 24,
+    NT_UDP_COUNTERS = 23,
 };
 
 struct nt_udp_memory { // mapped; base NULL: there is none
