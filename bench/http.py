@@ -33,6 +33,8 @@ CONGESTION = "reno"
 CONNECTIONS = (1, 8, 64)
 SIZES = {"64": 64, "11k": 11 * 1024, "512k": 512 * 1024}
 RUNS, QUICK_RUNS = 5, 3
+# Above it somebody else uses the machine.
+QUIET_LOAD = 0.5
 SECONDS, QUICK_SECONDS = 2, 1
 
 
@@ -188,6 +190,9 @@ def main(
     json_file: Path | None,
 ) -> None:
     """Compare newtos with Linux's loopback: requests a second of lighttpd under wrk."""
+    machine = this_machine()
+    if machine.load > QUIET_LOAD:
+        click.echo(f"the machine is busy (load {machine.load:.1f}): figures mean little", err=True)
     runs = runs or (QUICK_RUNS if quick else RUNS)
     seconds = seconds or (QUICK_SECONDS if quick else SECONDS)
     try:
@@ -197,7 +202,7 @@ def main(
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     console.print(table_of(results))
     content = {
-        "machine": asdict(this_machine()),
+        "machine": asdict(machine),
         "congestion_control": CONGESTION,
         "runs": runs,
         "seconds": seconds,

@@ -38,6 +38,8 @@ class Machine:
     kernel: str
     processor: str
     cores: int
+    # Processes that wanted to run in the last minute: above 0.5 somebody else did, too.
+    load: float
 
 
 def summarize(runs: Sequence[float]) -> Summary:
@@ -49,7 +51,7 @@ def this_machine() -> Machine:
     """Describe the machine, for who reads the results later."""
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     cores = len(os.sched_getaffinity(0))
-    return Machine(now, __version__, platform.release(), _processor(), cores)
+    return Machine(now, __version__, platform.release(), _processor(), cores, os.getloadavg()[0])
 
 
 def write_json(name: str, content: object, path: Path | None) -> Path:

@@ -2,10 +2,11 @@
 
 newtos: two hosts and a wire, the server program on one, the load on the other; each host's servers
 and programs on a core of its own. Linux: its loopback in a namespace of its own, the server program
-on the first of these two cores, the load on the second.
+on the first of these two cores, the load on the second, with the same scheduler slice.
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from newtos_py.bench.namespace import Namespace
 from newtos_py.bench.report import BenchError
 
 from newtos_py.rs.scratch import ScratchHosts
+from newtos_py.topology.model import IdleTunables
 
 SERVER, CLIENT = "server", "client"
 
@@ -90,8 +92,10 @@ class LinuxSide:
         self._namespace.__exit__()
 
     def on(self, role: str, command: Sequence[str]) -> list[str]:
-        """Run in the namespace, on that role's core."""
-        return self._namespace.command(["taskset", "-c", str(self._cores[role]), *command])
+        """Run in the namespace, on that role's core, with the slice that newtos gives."""
+        settle = [sys.executable, "-P", "-m", "newtos_py.bench.settle"]
+        place = [str(self._cores[role]), str(IdleTunables().slice_us)]
+        return self._namespace.command([*settle, *place, *command])
 
     def pids(self) -> list[int]:
         """None: the kernel does it in its callers' own time."""
