@@ -1,0 +1,200 @@
+"""Two hosts and a wire, booted once a test file, and programs on them.
+
+The servers are real, the wire is real, the programs are the distribution's own. Host names carry
+the pid, so that two runs on one machine don't meet.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+
+SERVER_ADDRESS, CLIENT_ADDRESS = "10.0.0.2", "10.0.0.3"
+DEADLINE_S = 30
+
+# Connects until somebody answers: run on a host, so that one process makes all the attempts.
+AWAIT = """
+import socket, sys, time
+deadline = time.monotonic() + float(sys.argv[3])
+while time.monotonic() < deadline:
+    try:
+        socket.create_connection((sys.argv[1], int(sys.argv[2])), 1).close()
+        break
+    except ConnectionRefusedError:
+        time.sleep(0.01)
+else:
+    sys.exit(1)
+"""
+
+
+def newtos() -> str:
+    return str(Path(sys.executable).parent / "newtos")
+
+
+@dataclass
+class Hosts:
+    """A running pair; `web` serves, `client` asks."""
+
+    directory: Path
+    web: str
+    client: str
+    wire: str = ""
+    log: list[Path] = field(default_factory=list)
+
+    @property
+    def env(self) -> dict[str, str]:
+        plain = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
+        path = f"{Path(sys.executable).parent}:{plain.get('PATH', '')}:/usr/sbin:/sbin"
+        return plain | {"NEWTOS_RUNTIME_DIR": str(self.directory / "run"), "PATH": path}
+
+    def command(self, *words: str, timeout: float = DEADLINE_S) -> CompletedProcess[str]:
+        return subprocess.run(
+            [newtos(), *words],
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def boot(self, wire: str = "") -> None:
+        topology = self.directory / "two.toml"
+        topology.write_text(
+            f'[host.{self.web}]\naddress = "{SERVER_ADDRESS}/24"\n'
+            f'[host.{self.client}]\naddress = "{CLIENT_ADDRESS}/24"\n'
+            f'[wire.lan]\nhosts = ["{self.web}", "{self.client}"]\n{wire}\n'
+        )
+        (self.directory / "run").mkdir(mode=0o700)
+        done = self.command("boot", str(topology), "--detach")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def down(self) -> None:
+        done = self.command("down", "--all")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def servers(self) -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = json.loads(self.command("ps", "--json").stdout)
+        return listed
+
+    def run(
+        self,
+        host: str,
+        *command: str,
+        timeout: float = DEADLINE_S,
+        check: bool = True,
+        stdin: str | None = None,
+        env: dict[str, str] | None = None,
+    ) -> CompletedProcess[str]:
+        done = subprocess.run(
+            [newtos(), "run", "--host", host, "--", *command],
+            env=self.env | (env or {}),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done
+
+    def ask(self, *command: str, **options: Any) -> str:
+        """Runs a program on the client; what it printed."""
+        return self.run(self.client, *command, **options).stdout
+
+    @contextmanager
+    def serve(
+        self, port: int, *command: str, env: dict[str, str] | None = None, cwd: Path | None = None
+    ) -> Iterator["subprocess.Popen[bytes]"]:
+        """Runs a server on `web` for as long as the block lasts; it accepts when this yields."""
+        log = self.directory / f"{Path(command[0]).name}-{port}.log"
+        with (
+            log.open("wb") as output,
+            subprocess.Popen(
+                [newtos(), "run", "--host", self.web, "--", *command],
+                env=self.env | (env or {}),
+                stdout=output,
+                stderr=output,
+                cwd=cwd or self.directory,
+            ) as process,
+        ):
+            try:
+                waited = self.run(
+                    self.web, sys.executable, "-c", AWAIT, "127.0.0.1", str(port), "20", check=False
+                )
+                assert process.poll() is None, log.read_text()
+                assert waited.returncode == 0, f"nobody accepts: {waited.stderr}{log.read_text()}"
+                yield process
+                assert process.poll() is None, f"it died: {log.read_text()}"
+            finally:
+                process.terminate()
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    pytest.fail(f"it does not end at SIGTERM: {log.read_text()}")
+        assert "AddressSanitizer" not in log.read_text()
+
+
+@contextmanager
+def running_hosts(wire: str) -> Iterator[Hosts]:
+    directory = Path(tempfile.mkdtemp(prefix="newtos-apps-"))
+    hosts = Hosts(directory, f"web{os.getpid()}", f"client{os.getpid()}")
+    hosts.boot(wire)
+    try:
+        yield hosts
+        restarts = {server["server"]: server["restarts"] for server in hosts.servers()}
+        assert not any(restarts.values()), f"a server died under a test: {restarts}"
+    finally:
+        hosts.down()
+        shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[Hosts]:
+    """A clean wire."""
+    with running_hosts("") as pair:
+        yield pair
+
+
+@pytest.fixture(scope="module")
+def lossy_hosts() -> Iterator[Hosts]:
+    """A wire that loses 2 % and reorders."""
+    with running_hosts('loss = "2%"\nreorder = "2%"\nseed = 7\n') as pair:
+        yield pair
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of random bytes, named by their sizes: those that the issue names."""
+    directory = tmp_path_factory.mktemp("pages")
+    for size in (20, 11_000, 512_000, 100_000_000):
+        with (directory / str(size)).open("wb") as file:
+            left = size
+            while left > 0:
+                piece = os.urandom(min(left, 1 << 20))
+                file.write(piece)
+                left -= len(piece)
+    return directory
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], bool], str], None]:
+    """Waits until something holds, up to the deadline."""
+
+    def wait(holds: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + DEADLINE_S
+        while not holds():
+            assert time.monotonic() < deadline, f"never: {what}"
+
+    return wait
