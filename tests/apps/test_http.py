@@ -143,7 +143,9 @@ THREADS = """
 import http.server, sys
 handler = http.server.SimpleHTTPRequestHandler
 handler.log_message = lambda *_: None
-http.server.ThreadingHTTPServer(("", int(sys.argv[1])), handler).serve_forever()
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128  # with the 5 of CPython connections are dropped, on Linux too
+Server(("", int(sys.argv[1])), handler).serve_forever()
 """
 
 ECHO = """
