@@ -13,7 +13,7 @@ process that finds it.
 import json
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 
@@ -39,6 +39,11 @@ class Codec:
     def __init__(self, *message_types: type) -> None:
         self._types: dict[str, type] = {each.__name__: each for each in message_types}
         self._hints: dict[type, dict[str, object]] = {}
+
+    def warm_up(self) -> None:
+        """Look at all types now rather than when the first message comes: before a fork."""
+        for each in self._types.values():
+            self._hints_of(each)
 
     def encode(self, message: object) -> tuple[bytes, list[int]]:
         """Turn a message into its text and the descriptors to send beside it."""
@@ -77,13 +82,28 @@ class Codec:
     def _decode_fields(self, wanted: type, tree: object, descriptors: Sequence[int]) -> object:
         if not isinstance(tree, dict):
             raise TypeError(f"{tree!r} is no {wanted.__name__}")
+        values: Mapping[str, object] = {
+            name: self._decode(hint, tree[name], descriptors)
+            for name, hint in self._hints_of(wanted).items()
+        }
+        return wanted(**values)
+
+    def _hints_of(self, wanted: type) -> dict[str, object]:
+        """Types of a dataclass's fields; those of dataclasses in it come along."""
         hints = self._hints.get(wanted)
         if hints is None:
             hints = self._hints[wanted] = typing.get_type_hints(wanted)
-        values: Mapping[str, object] = {
-            name: self._decode(hint, tree[name], descriptors) for name, hint in hints.items()
-        }
-        return wanted(**values)
+            for each in _dataclasses_in(hints.values()):
+                self._hints_of(each)
+        return hints
+
+
+def _dataclasses_in(hints: Iterable[object]) -> Iterator[type]:
+    for hint in hints:
+        if isinstance(hint, type) and is_dataclass(hint):
+            yield hint
+        else:
+            yield from _dataclasses_in(typing.get_args(hint))
 
 
 def _decode_plain(wanted: object, tree: object, descriptors: Sequence[int]) -> object:

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections import deque
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -39,6 +40,7 @@ FREE_RESTARTS = 2
 FIRST_DELAY_S = 0.01
 LAST_DELAY_S = 2.0
 MAX_QUICK_DEATHS = 10
+_PIDS = 8
 
 
 class ServerFailedError(NewtosError):
@@ -132,6 +134,8 @@ class Server:
         self._asked: dict[int, asyncio.Future[str]] = {}
         self._waiting: list[asyncio.Future[str]] = []
         self._ask_number = 0
+        # Of the last few processes: the zygote reports how one ended after the next is there.
+        self.pids: deque[int] = deque(maxlen=_PIDS)
 
     @property
     def role(self) -> str:
@@ -224,6 +228,7 @@ class Server:
         finally:
             theirs.close()
             log.close_writer()
+        self.pids.append(generation.child.pid)
         generation.process = identify(generation.child.pid)
         asyncio.get_running_loop().add_reader(generation.child.pidfd, self._on_end, generation)
         surroundings.changed()

@@ -1,7 +1,9 @@
 """The zygote: a process with Python and all engines loaded, from which servers are forked.
 
-It has one thread and holds nothing but its link to rs, so that what is forked starts clean. It
-reaps its children and tells rs how they ended. When rs is gone, so is it; servers stay.
+It has one thread and holds nothing but its link to rs, so that what is forked starts clean. One
+child is always forked ahead and waits to be told which server it is (the spare): a restart then
+costs no fork. The zygote reaps its children and tells rs how they ended. When rs is gone, so are
+the zygote and the spare; servers stay.
 
     python -P -m newtos_py.rs.zygote LINK_FD REFERENCE...        (only rs starts it)
 """
@@ -18,8 +20,8 @@ from contextlib import suppress
 from newtos_py.kernel import serve
 from newtos_py.kernel.codec import Fd
 from newtos_py.kernel.descriptors import close_all
-from newtos_py.kernel.link import Link, LinkClosedError
-from newtos_py.kernel.messages import ZYGOTE_CODEC, Exited, Fork, Forked
+from newtos_py.kernel.link import Link, LinkClosedError, link_pair
+from newtos_py.kernel.messages import SERVER_CODEC, ZYGOTE_CODEC, Exited, Fork, Forked
 from newtos_py.kernel.process import set_title
 from newtos_py.kernel.server import ServerSpec
 from newtos_py.rs.specs import load_spec
@@ -32,62 +34,112 @@ def main(arguments: Sequence[str]) -> None:
     # A terminal's signals go to rs, which decides.
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(ignored, signal.SIG_IGN)
+    SERVER_CODEC.warm_up()
     specs = {reference: load_spec(reference) for reference in dict.fromkeys(references)}
     # What is loaded now is shared with all children: collecting must not touch, so copy, it.
     gc.collect()
     gc.freeze()
     with suppress(LinkClosedError):
-        _serve_requests(Link.from_fd(int(link_fd), ZYGOTE_CODEC), specs)
+        Zygote(Link.from_fd(int(link_fd), ZYGOTE_CODEC), specs).run()
 
 
-def _serve_requests(link: Link, specs: Mapping[str, ServerSpec]) -> None:
-    wake_reader, wake_writer = socket.socketpair()
-    wake_reader.setblocking(False)
-    wake_writer.setblocking(False)
-    signal.set_wakeup_fd(wake_writer.fileno())
-    # Only a signal with a handler of Python's is written to the wake-up descriptor.
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    poller = select.poll()
-    poller.register(link, select.POLLIN)
-    poller.register(wake_reader, select.POLLIN)
-    own = (link.fileno(), wake_reader.fileno(), wake_writer.fileno())
-    while True:
-        ready = [descriptor for descriptor, _ in poller.poll()]
-        if wake_reader.fileno() in ready:
-            with suppress(BlockingIOError):
-                wake_reader.recv(4096)
-            _reap(link)
-        if link.fileno() in ready:
-            request = link.receive()
-            assert isinstance(request, Fork)
-            _fork(link, request, specs[request.reference], own)
+class Zygote:
+    """The loop of the zygote."""
 
+    def __init__(self, link: Link, specs: Mapping[str, ServerSpec]) -> None:
+        self._link = link
+        self._specs = specs
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
+        signal.set_wakeup_fd(self._wake_writer.fileno())
+        # Only a signal with a handler of Python's is written to the wake-up descriptor.
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._spare: tuple[int, Link] = self._fork_spare()
 
-def _fork(link: Link, request: Fork, spec: ServerSpec, own: Sequence[int]) -> None:
-    """Fork one server and tell rs; the child never returns."""
-    pid = os.fork()
-    if pid == 0:
+    def run(self) -> None:
+        """Fork what rs asks for, until it is gone."""
+        poller = select.poll()
+        poller.register(self._link, select.POLLIN)
+        poller.register(self._wake_reader, select.POLLIN)
+        try:
+            while True:
+                ready = [descriptor for descriptor, _ in poller.poll()]
+                if self._wake_reader.fileno() in ready:
+                    with suppress(BlockingIOError):
+                        self._wake_reader.recv(4096)
+                    self._reap()
+                if self._link.fileno() in ready:
+                    self._fork(self._link.receive())
+        finally:
+            self._drop_spare()
+
+    def _fork(self, request: object) -> None:
+        """Turn the spare into what rs asks for, and fork the next."""
+        assert isinstance(request, Fork)
+        try:
+            self._spare[1].send(request)
+        except LinkClosedError:  # somebody killed it this moment; it will be reaped
+            self._spare[1].close()
+            self._spare = self._fork_spare()
+            self._spare[1].send(request)
+        pid, spare = self._spare
+        pidfd = os.pidfd_open(pid)
+        spare.close()
+        self._link.send(Forked(request.number, pid, Fd(pidfd)))
+        close_all((pidfd, request.link.number, request.log.number))
+        self._spare = self._fork_spare()
+
+    def _fork_spare(self) -> tuple[int, Link]:
+        """Fork a process that waits for its Fork message; the child never returns."""
+        ours, theirs = link_pair()
+        pid = os.fork()
+        if pid:
+            theirs.close()
+            return pid, Link(ours, ZYGOTE_CODEC)
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            close_all(own)
-            serve.main(spec, request.host, request.role, request.link.number, request.log.number)
+            ours.close()
+            self._wake_reader.close()
+            self._wake_writer.close()
+            self._link.close()
+            _become_server(Link(theirs, ZYGOTE_CODEC), self._specs)
         finally:
             os._exit(1)
-    pidfd = os.pidfd_open(pid)
-    link.send(Forked(request.number, pid, Fd(pidfd)))
-    close_all((pidfd, request.link.number, request.log.number))
 
+    def _drop_spare(self) -> None:
+        pid, spare = self._spare
+        spare.close()
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
-def _reap(link: Link) -> None:
-    while True:
-        try:
+    def _reap(self) -> None:
+        while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            return
-        link.send(Exited(pid, status))
+            if pid == 0:
+                return
+            if pid == self._spare[0]:
+                self._spare[1].close()
+                self._spare = self._fork_spare()
+            self._link.send(Exited(pid, status))
+
+
+def _become_server(link: Link, specs: Mapping[str, ServerSpec]) -> None:
+    set_title("newtos:spare")
+    try:
+        request = link.receive()
+    except LinkClosedError:
+        return
+    assert isinstance(request, Fork)
+    link.close()
+    serve.main(
+        specs[request.reference],
+        request.host,
+        request.role,
+        request.link.number,
+        request.log.number,
+    )
 
 
 if __name__ == "__main__":

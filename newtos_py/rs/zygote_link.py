@@ -102,6 +102,9 @@ class Zygote:
             async with asyncio.timeout(_STOP_TIMEOUT_S):
                 await self._nothing_asked.wait()
         self._link.close()
+        # It ends by itself, with the spare; a stopped one does not.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_STOP_TIMEOUT_S)
         self._process.kill()
         self._process.wait()
         self._log.drain()
