@@ -43,6 +43,10 @@ def main(arguments: Sequence[str]) -> None:
         Zygote(Link.from_fd(int(link_fd), ZYGOTE_CODEC), specs).run()
 
 
+# The spare is forked when nothing has been asked for so long: not beside a server's first steps.
+QUIET_MS = 20
+
+
 class Zygote:
     """The loop of the zygote."""
 
@@ -55,7 +59,8 @@ class Zygote:
         signal.set_wakeup_fd(self._wake_writer.fileno())
         # Only a signal with a handler of Python's is written to the wake-up descriptor.
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        self._spare: tuple[int, Link] = self._fork_spare()
+        # Its pid, and the link through which it hears what it is to be.
+        self._spare: tuple[int, Link] | None = None
 
     def run(self) -> None:
         """Fork what rs asks for, until it is gone."""
@@ -64,31 +69,31 @@ class Zygote:
         poller.register(self._wake_reader, select.POLLIN)
         try:
             while True:
-                ready = [descriptor for descriptor, _ in poller.poll()]
+                timeout_ms = QUIET_MS if self._spare is None else None
+                ready = [descriptor for descriptor, _ in poller.poll(timeout_ms)]
                 if self._wake_reader.fileno() in ready:
                     with suppress(BlockingIOError):
                         self._wake_reader.recv(4096)
                     self._reap()
                 if self._link.fileno() in ready:
                     self._fork(self._link.receive())
+                if not ready:
+                    self._spare = self._fork_spare()
         finally:
             self._drop_spare()
 
     def _fork(self, request: object) -> None:
-        """Turn the spare into what rs asks for, and fork the next."""
+        """Turn the spare into what rs asks for."""
         assert isinstance(request, Fork)
-        try:
-            self._spare[1].send(request)
-        except LinkClosedError:  # somebody killed it this moment; it will be reaped
-            self._spare[1].close()
-            self._spare = self._fork_spare()
-            self._spare[1].send(request)
-        pid, spare = self._spare
+        pid, link = self._spare or self._fork_spare()
+        self._spare = None
         pidfd = os.pidfd_open(pid)
-        spare.close()
+        # If somebody has killed it this moment, rs sees a server that died at once.
+        with suppress(LinkClosedError):
+            link.send(request)
+        link.close()
         self._link.send(Forked(request.number, pid, Fd(pidfd)))
         close_all((pidfd, request.link.number, request.log.number))
-        self._spare = self._fork_spare()
 
     def _fork_spare(self) -> tuple[int, Link]:
         """Fork a process that waits for its Fork message; the child never returns."""
@@ -109,20 +114,20 @@ class Zygote:
             os._exit(1)
 
     def _drop_spare(self) -> None:
-        pid, spare = self._spare
-        spare.close()
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        if self._spare is not None:
+            pid, link = self._spare
+            link.close()
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
     def _reap(self) -> None:
-        while True:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                return
-            if pid == self._spare[0]:
-                self._spare[1].close()
-                self._spare = self._fork_spare()
-            self._link.send(Exited(pid, status))
+        with suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                pid, status = ended
+                if self._spare is not None and pid == self._spare[0]:
+                    self._spare[1].close()
+                    self._spare = None
+                self._link.send(Exited(pid, status))
 
 
 def _become_server(link: Link, specs: Mapping[str, ServerSpec]) -> None:
