@@ -19,6 +19,7 @@ void nt_sim_link_free(struct nt_sim_link *link)
     for (uint32_t i = 0; i < link->count; i++)
         free(link->heap[i].data);
     free(link->heap);
+    free(link->trace);
     *link = (struct nt_sim_link){0};
 }
 
@@ -72,11 +73,40 @@ void nt_sim_link_take(struct nt_sim_link *link, struct nt_sim_flight *flight)
     }
 }
 
+// -- Trace ---------------------------------------------------------------------------------------
+
+static void note(struct nt_sim_link *link, uint64_t now_ns, uint32_t to, const uint8_t *data,
+                 uint32_t len, enum nt_sim_fate fate)
+{
+    if (!link->config.trace)
+        return;
+    if (link->trace_count == link->trace_room) {
+        link->trace_room = link->trace_room == 0 ? 1024 : link->trace_room * 2;
+        link->trace = realloc(link->trace, link->trace_room * sizeof(*link->trace));
+        nt_assert(link->trace != NULL);
+    }
+    const uint8_t *tcp = data + NT_IPV4_HEADER_BYTES;
+    uint32_t headers = NT_IPV4_HEADER_BYTES + (uint32_t)(tcp[NT_TCP_DATA_OFFSET] >> 4) * 4;
+    link->trace[link->trace_count++] = (struct nt_sim_trace){
+        .at_ns = now_ns,
+        .to = to,
+        .seq = nt_get32(tcp + NT_TCP_SEQ),
+        .ack = nt_get32(tcp + NT_TCP_ACKNOWLEDGMENT),
+        .len = len - headers,
+        .src_port = nt_get16(tcp + NT_TCP_SRC_PORT),
+        .dst_port = nt_get16(tcp + NT_TCP_DST_PORT),
+        .window = nt_get16(tcp + NT_TCP_WINDOW),
+        .flags = tcp[NT_TCP_FLAGS],
+        .fate = (uint8_t)fate,
+    };
+}
+
 // -- Sending -------------------------------------------------------------------------------------
 
 static void send_copy(struct nt_sim_link *link, uint64_t now_ns, uint32_t to, const uint8_t *data,
                       uint32_t len)
 {
+    enum nt_sim_fate fate = NT_SIM_SENT;
     struct nt_sim_flight flight = {.due_ns = now_ns + link->config.delay_ns, .to = to, .len = len};
     if (link->config.jitter_ns != 0)
         flight.due_ns += nt_sim_next(&link->random) % link->config.jitter_ns;
@@ -87,7 +117,9 @@ static void send_copy(struct nt_sim_link *link, uint64_t now_ns, uint32_t to, co
         uint32_t at = nt_sim_below(&link->random, len - NT_IPV4_HEADER_BYTES);
         flight.data[NT_IPV4_HEADER_BYTES + at] ^= (uint8_t)(1 + nt_sim_below(&link->random, 255));
         link->corrupted++;
+        fate = NT_SIM_CORRUPTED;
     }
+    note(link, now_ns, to, data, len, fate);
     push(link, flight);
 }
 
@@ -97,6 +129,7 @@ static void send_one(struct nt_sim_link *link, uint64_t now_ns, uint32_t to, con
     link->sent++;
     if (nt_sim_chance(&link->random, link->config.loss_ppm)) {
         link->lost++;
+        note(link, now_ns, to, data, len, NT_SIM_LOST);
         return;
     }
     send_copy(link, now_ns, to, data, len);

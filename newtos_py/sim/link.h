@@ -15,7 +15,23 @@ struct nt_sim_link_config {
     uint32_t loss_ppm;
     uint32_t duplicate_ppm;
     uint32_t corrupt_ppm;
-    uint32_t cut; // 1: super-segments become wire segments
+    uint32_t cut;   // 1: super-segments become wire segments
+    uint32_t trace; // 1: keep what was sent, for whoever looks for a bug
+};
+
+enum nt_sim_fate { NT_SIM_SENT = 0, NT_SIM_LOST = 1, NT_SIM_CORRUPTED = 2 };
+
+struct nt_sim_trace { // of one packet that was sent
+    uint64_t at_ns;
+    uint32_t to;
+    uint32_t seq;
+    uint32_t ack;
+    uint32_t len; // payload
+    uint16_t src_port;
+    uint16_t dst_port;
+    uint16_t window;
+    uint8_t flags; // of TCP
+    uint8_t fate;  // enum nt_sim_fate
 };
 
 struct nt_sim_flight { // a packet under way
@@ -37,6 +53,9 @@ struct nt_sim_link {
     uint64_t lost;
     uint64_t corrupted;
     uint64_t order;
+    struct nt_sim_trace *trace;
+    uint64_t trace_count;
+    uint64_t trace_room;
 };
 
 void nt_sim_link_init(struct nt_sim_link *link, const struct nt_sim_link_config *config,

@@ -415,8 +415,15 @@ struct nt_listener *nt_sim_host_listener(struct nt_sim_host *host, uint32_t numb
     return &listener->view;
 }
 
-void *nt_sim_host_program_side(struct nt_sim_host *host, uint32_t number, uint64_t *bytes)
+void *nt_sim_host_area_part(struct nt_sim_host *host, uint32_t number, uint32_t part,
+                            uint64_t *bytes)
 {
-    *bytes = host->area[number].program.bytes;
-    return host->area[number].program.base;
+    struct area *area = &host->area[number];
+    const struct channel *memory = &area->program;
+    if (part == NT_SIM_SERVER_SIDE)
+        memory = &area->server;
+    else if (part == NT_SIM_HINT_SIDE)
+        memory = &area->hint;
+    *bytes = memory->bytes;
+    return memory->base;
 }

@@ -81,7 +81,11 @@ const struct nt_area *nt_sim_host_area(struct nt_sim_host *host, uint32_t number
 // Makes listener region `number` anew and maps it.
 struct nt_listener *nt_sim_host_listener(struct nt_sim_host *host, uint32_t number,
                                          uint32_t backlog);
-// Bytes of the area that its program can write, for programs that scribble.
-void *nt_sim_host_program_side(struct nt_sim_host *host, uint32_t number, uint64_t *bytes);
+
+enum nt_sim_part { NT_SIM_PROGRAM_SIDE = 0, NT_SIM_SERVER_SIDE = 1, NT_SIM_HINT_SIDE = 2 };
+
+// The memory of one part of an area.
+void *nt_sim_host_area_part(struct nt_sim_host *host, uint32_t number, uint32_t part,
+                            uint64_t *bytes);
 
 #endif

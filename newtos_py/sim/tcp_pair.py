@@ -7,7 +7,7 @@
 A run is a function of its configuration: a failure prints it, and the same one replays it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -63,6 +63,8 @@ class PairConfig:
     backlog: int = 16
     # Packets that IP takes in a turn; 0: all.
     ip_budget: int = 0
+    # Keep what was sent: Pair.trace() shows it.
+    trace: bool = False
     # Monotonic time at the start: low 32 bits of its milliseconds wrap during a run.
     start_ns: int = ((1 << 32) - 2000) * 1_000_000
 
@@ -90,6 +92,7 @@ class Pair:
             "delay_ns": config.delay_us * 1000, "jitter_ns": config.jitter_us * 1000,
             "loss_ppm": int(config.loss * _PPM), "duplicate_ppm": int(config.duplicate * _PPM),
             "corrupt_ppm": int(config.corrupt * _PPM), "cut": config.cut,
+            "trace": config.trace,
         }  # fmt: skip
         c.streams = config.streams
         c.crash_ppm = int(config.crash * _PPM)
@@ -174,6 +177,20 @@ class Pair:
     def buffers_out(self, host: int) -> int:
         """Packet buffers that the engine has not given back."""
         return lib.nt_sim_host_buffers_out(lib.nt_sim_pair_host(self._pair, host))
+
+    def trace(self, port: int = 0) -> Iterator[str]:
+        """A line for each packet that was sent; `port`: only those from or to it."""
+        link = lib.nt_sim_pair_link(self._pair)
+        for i in range(link.trace_count):
+            packet = link.trace[i]
+            if not port or port in (packet.src_port, packet.dst_port):
+                flags = "".join(c for bit, c in enumerate("FSRPAU") if packet.flags >> bit & 1)
+                yield (
+                    f"{(packet.at_ns - self.config.start_ns) / 1e6:.3f} {'><'[1 - packet.to]} "
+                    f"{packet.src_port}>{packet.dst_port} {flags} seq {packet.seq} "
+                    f"ack {packet.ack} len {packet.len} win {packet.window}"
+                    f"{('', ' LOST', ' CORRUPTED')[packet.fate]}"
+                )
 
     def _check(self, why: _C) -> None:
         if why != ffi.NULL:

@@ -19,6 +19,7 @@ struct nt_tcb *nt_tcb_new(struct nt_tcp_engine *tcp)
     struct nt_tcb *t = &tcp->tcb[tcp->tcb_free[--tcp->tcb_free_count]];
     nt_assert(t->state == NT_TCP_FREE);
     uint32_t number = tcp->txn.number;
+    tcp->private[nt_tcb_index(tcp, t)].answered_ms = 0;
     if (t->mark == number)
         nt_tcb_touch_cold(tcp, t); // used and freed in this very transaction
     else
@@ -152,6 +153,8 @@ void nt_tcb_enter_time_wait(struct nt_tcp_engine *tcp, struct nt_tcb *t)
 void nt_tcb_enter_established(struct nt_tcp_engine *tcp, struct nt_tcb *t)
 {
     t->state = NT_TCP_ESTABLISHED;
+    if (t->flags & NT_TCB_TIMESTAMPS) // not before: a SYN names the MSS without options
+        t->rcv_mss = (uint16_t)(t->rcv_mss - NT_TCP_TIMESTAMP_BYTES);
     t->retries = 0;
     t->stuck_since_ms = 0;
     t->last_sent_ms = tcp->now_ms;

@@ -78,8 +78,9 @@ enum nt_tcp_queued { // send lists a TCB is on
 struct nt_tcp_private { // beside each TCB
     uint32_t timer_next;
     uint32_t timer_prev;
-    uint32_t timer_ms; // when its bucket comes; 0: in none
-    uint8_t queued;    // enum nt_tcp_queued
+    uint32_t answered_ms; // an unacceptable segment without text; 0: never
+    uint32_t timer_ms;    // when its bucket comes; 0: in none
+    uint8_t queued;       // enum nt_tcp_queued
     uint8_t hashed;
     uint8_t pad[2];
 };

@@ -137,6 +137,35 @@ static void trim(struct nt_tcp_engine *tcp, const struct nt_tcb *t, struct nt_se
     }
 }
 
+// An answer to what was not acceptable. To segments without text at most two a second: two ends
+// that find each other's acknowledgements unacceptable would else answer each other for ever (as
+// Linux: tcp_oow_rate_limited).
+static void answer_unacceptable(struct nt_tcp_engine *tcp, struct nt_tcb *t,
+                                const struct nt_segment *segment)
+{
+    enum { PAUSE_MS = 500 };
+    struct nt_tcp_private *own = &tcp->private[nt_tcb_index(tcp, t)];
+    bool bare = nt_segment_len(segment) == 0;
+    if (bare && own->answered_ms != 0 && tcp->now_ms - own->answered_ms < PAUSE_MS)
+        return;
+    if (bare)
+        own->answered_ms = nt_ms_after(tcp->now_ms, 0);
+    nt_tcp_ack_now(tcp, t);
+}
+
+// All of it came before, but its acknowledgement may be news: where both ends' windows have
+// shrunk, nothing else may ever come (RFC 9293 §3.10.7.4 makes this allowance for a closed window).
+static bool only_its_ack_counts(const struct nt_tcb *t, struct nt_segment *segment)
+{
+    struct nt_tcp_header *header = &segment->header;
+    if ((header->flags & (NT_TCP_RST | NT_TCP_ACK)) != NT_TCP_ACK || t->state == NT_TCP_SYN_RCVD ||
+        nt_seq_gt(header->seq + nt_segment_len(segment), t->rcv_nxt))
+        return false;
+    header->flags &= (uint8_t) ~(NT_TCP_SYN | NT_TCP_FIN);
+    segment->len = 0;
+    return true;
+}
+
 // First: check the sequence number.
 static enum nt_tcp_next check_sequence(struct nt_tcp_engine *tcp, struct nt_tcb *t,
                                        struct nt_segment *segment)
@@ -145,7 +174,7 @@ static enum nt_tcp_next check_sequence(struct nt_tcp_engine *tcp, struct nt_tcb 
     bool reset = (header->flags & NT_TCP_RST) != 0;
     if (paws_rejects(tcp, t, header)) {
         nt_tcp_count(tcp, NT_TCP_PAWS_DROPS);
-        nt_tcp_ack_now(tcp, t);
+        answer_unacceptable(tcp, t, segment);
         return NT_TCP_DONE;
     }
     if (t->state == NT_TCP_SYN_RCVD && (header->flags & NT_TCP_SYN) && !reset &&
@@ -157,8 +186,8 @@ static enum nt_tcp_next check_sequence(struct nt_tcp_engine *tcp, struct nt_tcb 
     if (!acceptable(t, segment)) {
         nt_tcp_count(tcp, NT_TCP_OUT_OF_WINDOW);
         if (!reset)
-            nt_tcp_ack_now(tcp, t);
-        return NT_TCP_DONE;
+            answer_unacceptable(tcp, t, segment);
+        return only_its_ack_counts(t, segment) ? NT_TCP_CONTINUE : NT_TCP_DONE;
     }
     bool text = segment->len != 0;
     trim(tcp, t, segment);

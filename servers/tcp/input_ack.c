@@ -107,11 +107,12 @@ static void duplicate_ack(struct nt_tcp_engine *tcp, struct nt_tcb *t)
     }
 }
 
-// RFC 5681 §2: no data, no FIN, the same window, and something outstanding.
+// RFC 5681 §2: no data, no FIN, the same window, and something outstanding; and not an old one.
 static bool is_duplicate(const struct nt_tcb *t, const struct nt_segment *segment)
 {
     const struct nt_tcp_header *header = &segment->header;
-    return header->ack == t->snd_una && t->snd_una != t->snd_max && segment->len == 0 &&
+    return nt_seq_ge(segment->seq, t->rcv_nxt) && header->ack == t->snd_una &&
+           t->snd_una != t->snd_max && segment->len == 0 &&
            !(header->flags & (NT_TCP_SYN | NT_TCP_FIN)) &&
            ((uint32_t)header->window << t->snd_wscale) == t->snd_wnd;
 }

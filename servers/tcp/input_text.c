@@ -79,11 +79,22 @@ void nt_tcp_ack_now(struct nt_tcp_engine *tcp, struct nt_tcb *t)
     nt_tcp_send_ack(tcp, t);
 }
 
-// RFC 9293 §3.8.6.3: within 40 ms; within one while the peer is in its first slow start or asked
-// so.
+// TCP_QUICKACK takes effect without a word to us.
+static bool program_wants_quick_acks(struct nt_tcp_engine *tcp, const struct nt_tcb *t)
+{
+    const struct nt_area *area = nt_tcb_area(tcp, t);
+    if (area == NULL)
+        return false;
+    const struct nt_slot_program *program = &area->slot_program[t->slot];
+    return nt_load_acquire(&program->generation) == t->generation &&
+           (nt_load_relaxed(&program->options) & NT_OPTION_QUICKACK);
+}
+
+// RFC 9293 §3.8.6.3: within 40 ms; within one while the peer is in its first slow start, or where
+// the program asks for it.
 void nt_tcp_ack_soon(struct nt_tcp_engine *tcp, struct nt_tcb *t)
 {
-    bool quick = t->quick_acks != 0 || (t->options & NT_OPTION_QUICKACK);
+    bool quick = t->quick_acks != 0 || program_wants_quick_acks(tcp, t);
     if (t->ack_deadline_ms != 0 || (t->flags & NT_TCB_ACK_NOW))
         return;
     t->ack_deadline_ms =

@@ -155,7 +155,6 @@ uint32_t nt_tcp_listen(struct nt_tcp_engine *tcp, uint32_t binding, uint32_t num
     b->kind = NT_TCP_BINDING_LISTENER;
     b->object = index;
     if (bound != NULL) {
-        bound->area = NT_TCP_NO_AREA;
         nt_tcb_free(tcp, bound);
     }
     nt_tcp_listener_link(tcp, index);
