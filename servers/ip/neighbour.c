@@ -21,7 +21,7 @@ static uint32_t index_of(const struct nt_ip *ip, const struct nt_ip_neighbour *n
 static struct nt_ip_neighbour *first_way(struct nt_ip *ip, const uint8_t addr[16])
 {
     uint32_t set = nt_addr_hash(addr) % NT_IP_NEIGHBOUR_SETS;
-    return &ip->state->neighbour[set * NT_IP_NEIGHBOUR_WAYS];
+    return &ip->state->neighbour[(size_t)set * NT_IP_NEIGHBOUR_WAYS];
 }
 
 static struct nt_ip_neighbour *find(struct nt_ip *ip, uint32_t interface, const uint8_t addr[16])

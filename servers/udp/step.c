@@ -43,7 +43,7 @@ void nt_udp_commit(struct nt_udp *udp)
 
 static void make_journal_room(struct nt_udp *udp)
 {
-    if (nt_txn_room(&udp->txn) < 2 * NT_UDP_JOURNAL_AN_INPUT)
+    if (nt_txn_room(&udp->txn) < UINT64_C(2) * NT_UDP_JOURNAL_AN_INPUT)
         nt_udp_commit(udp);
 }
 
@@ -66,7 +66,7 @@ static uint32_t take_packets(struct nt_udp *udp, uint32_t budget)
     uint32_t taken = 0;
     for (; taken < budget && nt_consumer_pending(&udp->from_ip) != 0; taken++) {
         // A broadcast may touch many sockets.
-        if (nt_txn_room(&udp->txn) < 4 * NT_UDP_JOURNAL_AN_INPUT)
+        if (nt_txn_room(&udp->txn) < UINT64_C(4) * NT_UDP_JOURNAL_AN_INPUT)
             nt_udp_commit(udp);
         nt_udp_packet_input(udp);
     }
