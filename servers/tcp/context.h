@@ -112,6 +112,7 @@ struct nt_tcp_area_private {
     uint32_t next_page; // slots from here on have no page yet
     uint32_t in_use;    // bindings that are not free
     uint32_t granted_published;
+    bool look;              // at its grants, whatever its hints say
     uint32_t pending_count; // bits set in pending[]
     uint32_t sweep;         // word of pending[] to go on with
     uint64_t pending[NT_BITMAP_WORDS];

@@ -321,7 +321,8 @@ uint32_t nt_tcp_sweep_areas(struct nt_tcp_engine *tcp, uint32_t budget)
         bool active = nt_load_acquire(&own->view.hints->activity) != 0;
         if (active)
             collect(own);
-        if (active || own->pending_count != 0) {
+        if (active || own->pending_count != 0 || own->look) {
+            own->look = false;
             done += sweep_area(tcp, number, budget) + 1;
             nt_tcp_grant(tcp, number);
             nt_tcp_commit_if_full(tcp);
@@ -334,7 +335,8 @@ bool nt_tcp_areas_waiting(const struct nt_tcp_engine *tcp)
 {
     for (uint32_t i = 0; i < tcp->attached_count; i++) {
         const struct nt_tcp_area_private *own = &tcp->areas[tcp->attached[i]];
-        if (own->pending_count != 0 || nt_load_acquire(&own->view.hints->activity) != 0)
+        if (own->pending_count != 0 || own->look ||
+            nt_load_acquire(&own->view.hints->activity) != 0)
             return true;
     }
     return false;
@@ -342,6 +344,7 @@ bool nt_tcp_areas_waiting(const struct nt_tcp_engine *tcp)
 
 void nt_tcp_sweep_all(struct nt_tcp_engine *tcp, uint32_t number)
 {
+    tcp->areas[number].look = true;
     for (uint32_t page = 0; page < NT_TCP_AREA_PAGES; page++)
         if (tcp->area[number].page[page] != 0)
             note(&tcp->areas[number], page, UINT64_MAX);
