@@ -36,12 +36,14 @@ _C = Any
 # A look at the link costs a system call (0.2 us): once a millisecond under load is nothing, and
 # nobody waits long for an attach.
 CONTROL_PERIOD_NS = 1_000_000
+# What keys of a terminal, or its end, send to everybody started from it.
+TERMINAL_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
 
 
 def main(spec: ServerSpec, host: str, role: str, link_fd: int, log_fd: int) -> None:
     """Run a server until it is killed; returns only if it could not start."""
     # A terminal's signals go to rs, which decides; a dead reader of our log is no reason to die.
-    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+    for ignored in (*TERMINAL_SIGNALS, signal.SIGPIPE):
         signal.signal(ignored, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.dup2(log_fd, 1)

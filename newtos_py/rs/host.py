@@ -15,9 +15,12 @@ from dataclasses import dataclass
 
 from newtos_py.errors import NewtosError
 from newtos_py.kernel import messages as m
+from newtos_py.kernel._kernel import ffi
 from newtos_py.kernel.doorbell import create_doorbell
-from newtos_py.kernel.server import DevicePlan, ServerSpec
+from newtos_py.kernel.region import map_memory, unmap_memory
+from newtos_py.kernel.server import DevicePlan, Memory, ServerSpec
 from newtos_py.rs import wiring
+from newtos_py.rs.hang import PERIOD_S
 from newtos_py.rs.host_log import HostLog
 from newtos_py.rs.net_config import MTU, net_config
 from newtos_py.rs.process_id import boot_id, own_id
@@ -76,9 +79,17 @@ class Host:
         self._control: socket.socket | None = None
         self._store = Store(wiring.tcp_servers_of(plan))
         self.servers = tuple(
-            Server(self, server, references[server.role]) for server in plan.servers
+            Server(
+                self,
+                server,
+                references[server.role],
+                polls_for_ever=plan.host.idle.spin_us is None and not server.shares_core,
+            )
+            for server in plan.servers
         )
         self._by_role = {server.role: server for server in self.servers}
+        self._statuses: dict[str, Memory] = {}
+        self._watcher: asyncio.Task[None] | None = None
         # Kept, because the event loop does not keep tasks.
         self._answering: set[asyncio.Task[None]] = set()
         self.parts = HostParts(plan, net_config(plan, specs), self._regions, self._doorbells)
@@ -110,7 +121,10 @@ class Host:
         runtime, token = self._instance.runtime, self._instance.token
         for plan in wiring.host_regions(self.plan, dict(self._specs)):
             name = region_name(token, self.host, plan.role)
-            self._regions[plan.role] = create_host_region(name, plan)
+            region = self._regions[plan.role] = create_host_region(name, plan)
+            if plan.kind is wiring.RegionKind.STATUS:
+                role = plan.role.removeprefix(wiring.status_role(""))
+                self._statuses[role] = map_memory(region.descriptor, plan.bytes)
         for server in self.plan.servers:
             self._doorbells[server.role] = create_doorbell()
             device = self._open_device(server)
@@ -133,6 +147,19 @@ class Host:
         async with asyncio.TaskGroup() as group:
             for server in self.servers:
                 group.create_task(start_one(server))
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        """Kill servers that hang, over and over; their supervisors see them die."""
+        while True:
+            await asyncio.sleep(PERIOD_S)
+            for server in self.servers:
+                server.end_if_it_hangs(self._heartbeat(server.role))
+
+    def _heartbeat(self, role: str) -> int:
+        status = ffi.cast("struct nt_status *", self._statuses[role].address)
+        heartbeat: int = status.heartbeat
+        return heartbeat
 
     def _open_device(self, server: ServerPlan) -> int | None:
         opener = self._specs[server.role].open_device
@@ -151,8 +178,12 @@ class Host:
 
     async def stop(self) -> None:
         """End all servers, those that need others first, and remove all traces but wires."""
+        if self._watcher is not None:
+            self._watcher.cancel()
         for server in reversed(self.servers):
             await server.stop()
+        for memory in self._statuses.values():
+            unmap_memory(memory)
         for task in list(self._answering):
             task.cancel()
         self._store.close()

@@ -58,6 +58,9 @@ class Rs:
             signals.append(signal.SIGHUP)
         else:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # Ctrl-Z stops whoever shows the boot, not the hosts.
+        for number in (signal.SIGQUIT, signal.SIGTSTP):
+            signal.signal(number, signal.SIG_IGN)
         for number in signals:
             loop.add_signal_handler(number, self._stopping.set)
         try:

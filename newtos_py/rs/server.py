@@ -25,6 +25,7 @@ from newtos_py.kernel.async_link import AsyncLink
 from newtos_py.kernel.clock import now_ns
 from newtos_py.kernel.codec import Fd
 from newtos_py.kernel.link import Link, link_pair
+from newtos_py.rs.hang import HangWatch, Verdict, look_at
 from newtos_py.rs.host_log import HostLog, LogPipe
 from newtos_py.rs.process_id import ProcessId, identify
 from newtos_py.rs.records import ServerRecord, ServerState
@@ -112,6 +113,7 @@ class _Generation:
     ended: asyncio.Event
     # Ready or Failed, or None if it ended before it said either.
     outcome: asyncio.Future[m.Ready | m.Failed | None]
+    hang: HangWatch
     child: Child | None = None
     process: ProcessId | None = None
     ready_ns: int = 0
@@ -120,10 +122,18 @@ class _Generation:
 class Server:
     """One server."""
 
-    def __init__(self, surroundings: Surroundings, plan: ServerPlan, reference: str) -> None:
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        plan: ServerPlan,
+        reference: str,
+        *,
+        polls_for_ever: bool = False,
+    ) -> None:
         self.plan = plan
         self._surroundings = surroundings
         self._reference = reference
+        self._polls_for_ever = polls_for_ever
         self._state = ServerState.STARTING
         self._number = 0
         self._current: _Generation | None = None
@@ -182,6 +192,18 @@ class Server:
             self._current.link.send(replace(message, number=self._ask_number))
         return answer
 
+    def end_if_it_hangs(self, heartbeat: int) -> None:
+        """Look at the process; kill it if it hangs, so that it is started again."""
+        generation = self._current
+        if generation is None or generation.child is None or self._state is not ServerState.RUNNING:
+            return
+        look = look_at(generation.child.pid, heartbeat)
+        verdict = generation.hang.judge(look) if look is not None else Verdict.FINE
+        if verdict is not Verdict.FINE:
+            self._surroundings.log.line("rs", f"{self.role} {verdict.value}; it is killed")
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(generation.child.pidfd, signal.SIGKILL)
+
     async def stop(self) -> None:
         """Kill it, and wait until it has ended. Everything durable is in shared memory."""
         self._stopping = True
@@ -208,6 +230,7 @@ class Server:
             link=AsyncLink(Link(ours, m.SERVER_CODEC), self._on_message, lambda: None),
             log=log,
             ended=asyncio.Event(),
+            hang=HangWatch(polls_for_ever=self._polls_for_ever),
             outcome=asyncio.get_running_loop().create_future(),
         )
         request = m.Fork(

@@ -23,6 +23,7 @@ from newtos_py.kernel.descriptors import close_all
 from newtos_py.kernel.link import Link, LinkClosedError, link_pair
 from newtos_py.kernel.messages import SERVER_CODEC, ZYGOTE_CODEC, Exited, Fork, Forked
 from newtos_py.kernel.process import set_title
+from newtos_py.kernel.serve import TERMINAL_SIGNALS
 from newtos_py.kernel.server import ServerSpec
 from newtos_py.rs.specs import load_spec
 
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
     link_fd, *references = arguments
     set_title("newtos:zygote")
     # A terminal's signals go to rs, which decides.
-    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+    for ignored in (*TERMINAL_SIGNALS, signal.SIGPIPE):
         signal.signal(ignored, signal.SIG_IGN)
     SERVER_CODEC.warm_up()
     specs = {reference: load_spec(reference) for reference in dict.fromkeys(references)}

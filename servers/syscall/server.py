@@ -151,7 +151,6 @@ class SyscallServer:
             return True
         if received is None:
             return False
-        self._status.heartbeat += 1
         message = received.message
         if message.number != program.answered:  # else the shim has repeated itself
             self._count(_REQUESTS)
@@ -224,6 +223,7 @@ class SyscallServer:
         self._status.counter[index] += 1
 
     def _count_all(self) -> None:
+        self._status.heartbeat += 1
         self._status.counter[_PROGRAMS] = len(self._programs)
         self._status.counter[_AREAS] = sum(len(each.areas) for each in self._programs.values())
         self._status.counter[_LISTENERS] = len(self._listeners)

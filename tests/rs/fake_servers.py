@@ -2,8 +2,9 @@
 
 A fake answers every descriptor of the syscall server with the same one, its tag replaced by the
 process's pid and its arg by how often it has answered so far, which it keeps in its arena. It
-misbehaves if a file "fail.ROLE" or "die.ROLE" is in the folder NEWTOS_FAKES: its start fails, or
-its process ends. The fake syscall server keeps one of everything for each program that connects.
+misbehaves if a file of one of these names is in the folder NEWTOS_FAKES: fail.ROLE (its start
+fails), die.ROLE (its process ends), spin.ROLE (its first generation never comes back from a step).
+The fake syscall server keeps one of everything for each program that connects.
 """
 
 # ruff: noqa: ARG002 (a fake need not look at what it is handed)
@@ -107,6 +108,8 @@ class FakeServer:
         return producer, consumer
 
     def _step(self, _context: object, _now_ns: int, _budget: int) -> int:
+        while is_told_to("spin", self.context.role) and self.context.generation == 1:
+            pass
         done = 0
         slot = ffi.new("struct nt_desc *")
         for producer, consumer in self.ends:

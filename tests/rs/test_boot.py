@@ -185,6 +185,17 @@ def test_a_server_that_keeps_dying_is_left_down(world: World) -> None:
     command(world, b"keep")
 
 
+@pytest.mark.parametrize("misfortune", ["spins", "is stopped"])
+def test_a_server_that_hangs_is_restarted(world: World, misfortune: str) -> None:
+    world.boot()
+    if misfortune == "spins":
+        world.tell("spin.udp")
+    else:
+        assert send_signal(world.process("udp"), signal.SIGSTOP)
+    until(lambda: world.server("udp").generation == 2)
+    assert world.server("tcp0").generation == 1
+
+
 def test_delays_grow_and_end() -> None:
     delays = [restart_delay_s(deaths) for deaths in range(MAX_QUICK_DEATHS)]
     assert delays[: FREE_RESTARTS + 1] == [0.0] * (FREE_RESTARTS + 1)
