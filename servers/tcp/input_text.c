@@ -148,7 +148,11 @@ static enum nt_tcp_next take_out_of_order(struct nt_tcp_engine *tcp, struct nt_t
     if (!still_ours(tcp, segment))
         return NT_TCP_DONE;
     nt_tcp_ooo_add(tcp, t, segment->seq, segment->seq + segment->len);
-    nt_tcp_ack_now(tcp, t); // RFC 5681 §4.2: tells the sender of the hole
+    // RFC 5681 §4.2: an acknowledgement for each, also within a batch, because the sender counts
+    // them: three tell it of the hole. Where there is no room for one, the next says the same.
+    if (t->flags & NT_TCB_ACK_NOW)
+        (void)nt_tcp_output_ack(tcp, t);
+    nt_tcp_ack_now(tcp, t);
     return NT_TCP_CONTINUE;
 }
 
