@@ -230,6 +230,14 @@ void nt_wire_crash_at(struct nt_engine *engine, uint64_t n)
     txn->crash_at = txn->crash_points + n;
 }
 
+void nt_wire_inject(struct nt_engine *engine, uint64_t crash_at, void (*crash)(void *), void *arg)
+{
+    struct nt_txn *txn = &((struct nt_wire *)engine->context)->uplink.txn;
+    txn->crash_at = crash_at == 0 ? 0 : txn->crash_points + crash_at;
+    txn->crash = crash;
+    txn->crash_arg = arg;
+}
+
 uint64_t nt_wire_crash_points(const struct nt_engine *engine)
 {
     return ((const struct nt_wire *)engine->context)->uplink.txn.crash_points;

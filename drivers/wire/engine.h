@@ -60,6 +60,8 @@ int nt_wire_map_area(struct nt_engine *engine, uint32_t number, void *base, uint
 void nt_wire_unmap_area(struct nt_engine *engine, uint32_t number);
 // For tests and `newtos inject`: the n-th crash point from now is fatal.
 void nt_wire_crash_at(struct nt_engine *engine, uint64_t n);
+// The same (0: never), but dying is a call of `crash`; NULL: SIGKILL to ourselves.
+void nt_wire_inject(struct nt_engine *engine, uint64_t crash_at, void (*crash)(void *), void *arg);
 uint64_t nt_wire_crash_points(const struct nt_engine *engine);
 
 #endif
