@@ -398,9 +398,11 @@ int nt_tcp_start(struct nt_tcp_engine *tcp, char *why, uint64_t why_bytes)
     for (uint32_t i = 0; i < tcp->attached_count; i++) {
         struct nt_area *area = &tcp->areas[tcp->attached[i]].view;
         nt_store_release(&area->server->generation, tcp->status->generation);
-        // Every program looks at everything once: hints of the last generation may be lost.
+        // Every program looks at everything once: hints of the last generation may be lost. After a
+        // cold start also at what is free now: whoever waits for a socket there waits in vain.
         for (uint32_t slot = 0; slot < area->slots; slot++)
-            if (area->slot_server[slot].state != NT_SLOT_FREE)
+            if (area->slot_server[slot].state != NT_SLOT_FREE ||
+                (!tcp->recovered && area->slot_server[slot].generation != 0))
                 nt_tcp_wake_slot(tcp, area, slot);
     }
     return 0;

@@ -183,6 +183,18 @@ static int recover_sockets(struct nt_udp *udp)
     return 0;
 }
 
+// Whoever waits for a socket that is lost must look at it once more.
+static void tell_all(struct nt_udp *udp, struct nt_udp_area_private *area)
+{
+    for (uint32_t slot = 0; slot < area->view.slots; slot++) {
+        struct nt_slot_server *server = &area->view.slot_server[slot];
+        if (server->generation == 0)
+            continue;
+        nt_store_release(&server->events, server->events + 1);
+        nt_udp_area_tell(udp, area, nt_load_relaxed(&area->view.slot_program[slot].queue), slot);
+    }
+}
+
 // After a cold start, what programs hold is void, and says so.
 static void begin_area(struct nt_udp *udp, uint32_t number)
 {
@@ -195,6 +207,7 @@ static void begin_area(struct nt_udp *udp, uint32_t number)
         record->pid = area->pid;
         record->grant_tail = header->grant_tail;
         nt_store_release(&header->cold_starts, header->cold_starts + 1);
+        tell_all(udp, area);
     }
     if (record->state == NT_UDP_AREA_DEAD)
         udp->dead_areas = true;
