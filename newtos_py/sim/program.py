@@ -1,0 +1,409 @@
+"""Programs on simulated hosts: coroutines over the socket layer that the preloaded libc uses.
+
+    async def client(program: SimProgram) -> None:
+        sock = await program.socket()
+        await sock.connect(("10.0.1.1", 80))
+        await sock.send_all(b"hello")
+        sock.close()
+
+A program is one node of the simulation and any number of tasks (its threads). It sleeps as the shim
+does: it names event queue 1 for its sockets, raises the queue's flag, looks again, sleeps; and only
+what the ready bitmaps name is looked at when it wakes. So a server that forgets to tell a program
+leaves it asleep here, too.
+"""
+
+import errno
+import os
+import socket as libc
+import types
+from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass
+
+from newtos_py.libc_shim.sockets import program as shim
+from newtos_py.libc_shim.sockets._sockets import ffi as sockets_ffi
+from newtos_py.libc_shim.sockets.program import Address, Area
+from newtos_py.sim._world import ffi, lib
+from newtos_py.sim.control import Reply
+from newtos_py.sim.simulation import TCP, UDP, SimHost, SimulationError, span
+
+POLLIN, POLLOUT, POLLERR, POLLHUP, POLLRDHUP = 1, 4, 8, 16, 0x2000
+_BROKEN = POLLERR | POLLHUP
+_NEVER = (1 << 64) - 1
+_QUEUE = 1
+# A program that is chosen to run lets so many tasks go on, at most.
+_TASKS_A_TURN = 4
+_CALL_NS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a task waits for: `ready` says whether it has come; asked when `sock` has news."""
+
+    what: str
+    ready: Callable[[], bool]
+    sock: "shim.Socket | None" = None
+    until_ns: int = _NEVER
+    # Asked each time that the program runs: ends the wait, too.
+    unless: Callable[[], bool] = lambda: False
+
+
+@types.coroutine
+def _wait(wait: Wait) -> Generator[Wait, None, None]:
+    yield wait
+
+
+@dataclass(eq=False, slots=True)
+class Task:
+    """A thread of a program."""
+
+    name: str
+    coroutine: Coroutine[Wait, None, None]
+    wait: Wait | None = None
+
+
+class SimProgram:
+    """A program: its areas, its tasks."""
+
+    def __init__(self, host: SimHost, slots: int) -> None:
+        self.host = host
+        self.sim = host.sim
+        self.random = host.sim.random
+        self.node: int = lib.nt_world_program_new(host.host)
+        self.name = f"{host.name}.program{self.node}"
+        self.program = shim.Program(self._ring)
+        self.areas: dict[int, int] = {}
+        self.tasks: list[Task] = []
+        self.alive = True
+        self._due: list[Task] = []
+        self._attached = 0
+        for protocol in (TCP, UDP):
+            self._attach(protocol, slots)
+        self._queues = [shim.Queue(self.program, number) for number in (0, _QUEUE)]
+        self._sleeping = False
+
+    def _attach(self, protocol: int, slots: int) -> None:
+        number = self.host.control.attach(self.node, protocol, slots, self._on_attached)
+        raw = self.host.host
+        parts = [span(lib.nt_world_area_part(raw, number, i)) for i in range(3)]
+        area = Area(parts[0], parts[1], parts[2], slots, number)
+        flag = int(ffi.cast("uintptr_t", lib.nt_world_server_sleeping(raw, protocol)))
+        sleeping = sockets_ffi.cast("uint32_t *", flag)
+        self.program.attach(area, protocol, sleeping, lib.nt_world_server_node(raw, protocol))
+        self.areas[protocol] = number
+
+    def _on_attached(self, reply: Reply) -> None:
+        if reply.error != 0:
+            raise SimulationError(f"{self.name}: attaching: {os.strerror(reply.error)}")
+        self._attached += 1
+        self.wake()
+
+    def _ring(self, node: int) -> None:
+        lib.nt_world_wake(self.sim.world, node)
+
+    # -- Tasks --
+
+    def start(self, coroutine: Coroutine[Wait, None, None], name: str = "main") -> Task:
+        """Run a coroutine as a task; the first begins when the areas are attached."""
+        task = Task(name, coroutine)
+        if not self.tasks and self._attached < len(self.areas):
+            task.wait = Wait("attach", lambda: self._attached == len(self.areas))
+        else:
+            self._due.append(task)
+        self.tasks.append(task)
+        self.wake()
+        return task
+
+    def wake(self) -> None:
+        """Let the program run soon."""
+        lib.nt_world_wake(self.sim.world, self.node)
+
+    def kill(self) -> None:
+        """The program is gone, from one moment to the next; its tasks are thrown away."""
+        self.alive = False
+        self.sim.note(f"{self.name} is killed")
+        for task in self.tasks:
+            task.coroutine.close()
+        self.tasks.clear()
+        self._due.clear()
+        lib.nt_world_program_end(self.host.host, self.node)
+        self.host.control.program_died(self.areas)
+
+    def turn(self) -> None:
+        """Run for a while; called when the scheduler has chosen this program."""
+        if self._sleeping:
+            self._wake_queues()
+        self._look()
+        for _ in range(self.random.randint(1, _TASKS_A_TURN)):
+            if not self._due:
+                break
+            self._step(self._due.pop(self.random.randrange(len(self._due))))
+            if not self.alive:
+                return
+        if not self._due:
+            self._sleep()
+
+    def _step(self, task: Task) -> None:
+        lib.nt_world_spend(self.sim.world, self.random.randrange(_CALL_NS))
+        try:
+            task.wait = task.coroutine.send(None)
+        except StopIteration:
+            self.tasks.remove(task)
+            self._look_at(lambda wait: wait.sock is None)
+            return
+        if task.wait.sock is not None:
+            task.wait.sock.set_queue(_QUEUE)
+        if task.wait.ready():
+            self._due.append(task)
+
+    def _look(self) -> None:
+        """Find the tasks that can go on: by what the bitmaps name, and by the clock."""
+        named: set[shim.Socket] = set()
+        for queue in self._queues:
+            while found := queue.collect():
+                named.update(found)
+        # What is no socket's news (a reply, a grant, a task's end) is asked for each time.
+        self._look_at(lambda wait: wait.sock is None or wait.sock in named)
+
+    def _look_at(self, asked: Callable[[Wait], bool]) -> None:
+        now = self.sim.now_ns
+        for task in self.tasks:
+            wait = task.wait
+            if wait is None or task in self._due:
+                continue
+            if wait.until_ns <= now or wait.unless() or (asked(wait) and wait.ready()):
+                self._due.append(task)
+
+    def _sleep(self) -> None:
+        idle = [queue.sleep() for queue in self._queues]
+        self._sleeping = True
+        if not all(idle):
+            self._wake_queues()
+            return  # awake: something came meanwhile
+        until = min((t.wait.until_ns for t in self.tasks if t.wait is not None), default=_NEVER)
+        lib.nt_world_sleep(self.sim.world, self.node, until)
+
+    def _wake_queues(self) -> None:
+        for queue in self._queues:
+            queue.wake()
+        self._sleeping = False
+
+    def describe(self) -> list[str]:
+        """What each task waits for."""
+        return [
+            f"{self.name}/{task.name} for {task.wait.what if task.wait else 'its turn'}"
+            for task in self.tasks
+        ]
+
+    # -- What tasks call --
+
+    async def sleep(self, us: float) -> None:
+        """Let time pass."""
+        until = self.sim.now_ns + int(us * 1000)
+        await _wait(Wait("time", lambda: self.sim.now_ns >= until, until_ns=until))
+
+    async def dawdle(self, max_us: float = 2000) -> None:
+        """Now and then, sleep for a while."""
+        if self.random.random() < 0.2:
+            await self.sleep(self.random.random() * max_us)
+
+    async def join(self, *tasks: Task) -> None:
+        """Wait until these tasks have ended."""
+        await _wait(Wait("others", lambda: not any(t in self.tasks for t in tasks)))
+
+    async def socket(self, kind: int = libc.SOCK_STREAM) -> "SimSocket":
+        """A new socket."""
+        while True:
+            try:
+                return SimSocket(self, self.program.socket(libc.AF_INET, kind))
+            except BlockingIOError:
+                await self._news("a slot")
+
+    async def _news(self, what: str) -> None:
+        """Wait for the next time that anything wakes the program."""
+        asked = False
+
+        def ready() -> bool:
+            nonlocal asked
+            first, asked = not asked, True
+            return not first
+
+        await _wait(Wait(what, ready))
+
+    async def ask(self, what: str, send: Callable[[Callable[[Reply], None]], None]) -> Reply:
+        """Ask the syscall server."""
+        answers: list[Reply] = []
+
+        def then(reply: Reply) -> None:
+            answers.append(reply)
+            self.wake()
+
+        send(then)
+        await _wait(Wait(what, lambda: bool(answers)))
+        (reply,) = answers
+        if reply.error != 0:
+            raise OSError(reply.error, os.strerror(reply.error))
+        return reply
+
+
+class SimSocket:
+    """A socket with blocking calls, for tasks."""
+
+    def __init__(self, program: SimProgram, sock: shim.Socket) -> None:
+        self.program = program
+        self.sock = sock
+        self._listener: int | None = None
+        self.name = "socket"
+
+    def _note(self, what: str) -> None:
+        sim = self.program.sim
+        if sim.tracing:
+            sim.note(f"{self.program.name} {self.name} {what}")
+
+    async def until(self, mask: int, what: str) -> None:
+        """Wait for one of these events."""
+        await _wait(Wait(f"{what} on {self.name}", lambda: self.sock.poll() & mask != 0, self.sock))
+
+    async def _changed(self, what: str) -> None:
+        before = self.sock.events()
+        await _wait(Wait(what, lambda: self.sock.events() != before, self.sock))
+
+    async def bind(self, address: Address) -> None:
+        """Give the socket a name."""
+        local = self.sock.bind_check(address)
+        who = self.sock.identity()
+        control = self.program.host.control
+        reply = await self.program.ask("bind", lambda then: control.bind(who, local, then))
+        self.sock.bound(reply.endpoint)
+
+    async def listen(self, backlog: int) -> None:
+        """Let the socket listen."""
+        self.sock.listen_check()
+        who = self.sock.identity()
+        control = self.program.host.control
+        number, entries = control.make_listener(backlog)
+        await self.program.ask("listen", lambda then: control.listen(who, number, then))
+        parts = [lib.nt_world_listener_part(control.host.host, number, i) for i in range(2)]
+        self.sock.listening(span(parts[0]), span(parts[1]), entries)
+        self._listener = number
+
+    async def unlisten(self) -> None:
+        """Listen no more, and close."""
+        who = self.sock.identity()
+        control = self.program.host.control
+        await self.program.ask("unlisten", lambda then: control.unlisten(who, then))
+        self.close()
+        if self._listener is not None:
+            control.end_listener(self._listener)
+
+    async def connect(self, address: Address) -> None:
+        """Connect; an OSError says why not."""
+        datagram = self.sock.identity().protocol == UDP
+        while True:
+            try:
+                self.sock.connect(address)
+            except BlockingIOError:
+                if datagram:
+                    await self._changed("connect")
+                else:
+                    await self.until(POLLOUT | _BROKEN, "connect")
+                continue
+            self._note(f"connected to {address[0]}:{address[1]}")
+            return
+
+    async def accept(self) -> tuple["SimSocket", Address]:
+        """The next connection."""
+        found = await self.accept_unless(lambda: False)
+        if found is None:
+            raise SimulationError("accept gave up")
+        return found
+
+    async def accept_unless(self, unless: Callable[[], bool]) -> tuple["SimSocket", Address] | None:
+        """The next connection; None once `unless` holds and the program was woken to hear it."""
+        while True:
+            try:
+                accepted, peer = self.sock.accept()
+            except BlockingIOError:
+                if unless():
+                    return None
+                await _wait(
+                    Wait(f"accept on {self.name}",
+                         lambda: self.sock.poll() & (POLLIN | _BROKEN) != 0,
+                         self.sock, unless=unless)
+                )  # fmt: skip
+                continue
+            self._note(f"accepted {peer[0]}:{peer[1]}")
+            return SimSocket(self.program, accepted), peer
+
+    async def send(self, data: bytes) -> int:
+        """Send some of it; how much."""
+        while True:
+            try:
+                sent = self.sock.send(data)
+            except BlockingIOError:
+                await self.until(POLLOUT | _BROKEN, "send")
+                continue
+            self._note(f"sent {sent} of {len(data)}")
+            return sent
+
+    async def send_all(self, data: bytes) -> None:
+        """Send all of it."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[await self.send(bytes(rest[:65536])) :]
+
+    async def recv(self, size: int) -> bytes:
+        """Receive something; nothing at the end."""
+        while True:
+            try:
+                data = self.sock.recv(size)
+            except BlockingIOError:
+                await self.until(POLLIN | POLLRDHUP | _BROKEN, "recv")
+                continue
+            self._note(f"received {len(data)}")
+            return data
+
+    async def recv_exactly(self, size: int) -> bytes:
+        """Receive so much; less only at the end."""
+        data = b""
+        while len(data) < size and (more := await self.recv(size - len(data))):
+            data += more
+        return data
+
+    async def sendto(self, data: bytes, to: Address) -> None:
+        """Send a datagram."""
+        while True:
+            try:
+                self.sock.sendto(data, to)
+            except BlockingIOError:
+                await self.until(POLLOUT | _BROKEN, "sendto")
+                continue
+            self._note(f"sent {len(data)} to {to[0]}:{to[1]}")
+            return
+
+    async def recvfrom(self, size: int, timeout_us: float | None = None) -> tuple[bytes, Address]:
+        """Receive a datagram; TimeoutError if none comes in that time."""
+        sim = self.program.sim
+        until = _NEVER if timeout_us is None else sim.now_ns + int(timeout_us * 1000)
+        while True:
+            try:
+                data, peer = self.sock.recvfrom(size)
+            except BlockingIOError:
+                if sim.now_ns >= until:
+                    raise TimeoutError(errno.ETIMEDOUT, "no datagram") from None
+                await _wait(
+                    Wait("recvfrom", lambda: self.sock.poll() & (POLLIN | _BROKEN) != 0,
+                         self.sock, until)
+                )  # fmt: skip
+                continue
+            self._note(f"received {len(data)} from {peer[0]}:{peer[1]}")
+            return data, peer
+
+    def shutdown(self, how: int) -> None:
+        """Shut a direction."""
+        self._note(f"shutdown {how}")
+        self.sock.shutdown(how)
+
+    def close(self) -> None:
+        """Close."""
+        self._note("close")
+        self.sock.close()

@@ -1,0 +1,105 @@
+"""Scenarios: what programs do, over which network, and who dies meanwhile.
+
+A scenario's name says all three: "tcp-streams/lossy/tcp". With a seed it is one run, which
+`python -m newtos_py.sim --scenario NAME --seed N` repeats, event by event.
+"""
+
+import random
+from dataclasses import dataclass
+
+from newtos_py.sim.simulation import (
+    SECOND_NS,
+    Link,
+    Role,
+    Simulation,
+    SimulationError,
+    TraceLevel,
+    Tuning,
+)
+from newtos_py.sim.traffic import TRAFFIC
+
+NETWORKS = {
+    "clean": Link(),
+    "slow": Link(latency_us=2000, rate=20_000_000),
+    "lossy": Link(latency_us=200, loss=0.02, reorder=0.02, duplicate=0.02, corrupt=0.01),
+}
+
+# Who dies, as often as one of _DEATHS_A_STEP says, which each seed chooses.
+DEATHS: dict[str, tuple[Role, ...]] = {
+    "none": (),
+    "wire": (Role.WIRE,),
+    "ip": (Role.IP,),
+    "udp": (Role.UDP,),
+    "tcp": (Role.TCP,),
+    "all": (Role.WIRE, Role.IP, Role.UDP, Role.TCP),
+}
+# Of the steps that have work.
+_DEATHS_A_STEP = (0.003, 0.01, 0.05)
+
+# Where the clock starts: shortly after boot, or before one of its narrower counts wraps.
+_STARTS_NS = (
+    SECOND_NS,
+    (1 << 32) * 1000 - 50_000_000,  # microseconds in 32 bits
+    (1 << 32) * 1_000_000 - 50_000_000,  # milliseconds
+    (1 << 31) * 1_000_000 - 50_000_000,
+)
+
+# Of virtual time. Retransmission timers double, so a connection may take minutes on a bad wire.
+_LIMIT_S = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run came to."""
+
+    steps: int
+    past_s: float
+    deaths: int
+    trace: str
+
+
+class ScenarioFailed(SimulationError):  # noqa: N818  # it is what pytest prints
+    """A run failed; the message says how to repeat it."""
+
+    trace = ""
+
+
+def names() -> list[str]:
+    """All scenarios."""
+    return [f"{t}/{n}/{d}" for t in TRAFFIC for n in NETWORKS for d in DEATHS]
+
+
+def _tuning(name: str, seed: int, deaths: str) -> Tuning:
+    rng = random.Random(f"{name}/{seed}")
+    death = rng.choice(_DEATHS_A_STEP)
+    return Tuning(
+        seed=rng.getrandbits(64),
+        start_ns=rng.choice(_STARTS_NS),
+        budget_max=rng.choice([1, 4, 16, 64]),
+        step_ns=rng.choice([200, 2000, 20000]),
+        crash=dict.fromkeys(DEATHS[deaths], death),
+        stall=rng.choice([0, 0, 0.001, 0.01]),
+        stall_us=rng.choice([100, 3000]),
+        wrap=rng.random() < 0.5,
+    )
+
+
+def run(name: str, seed: int, trace: TraceLevel = TraceLevel.OFF) -> Result:
+    """Run a scenario; ScenarioFailed, with the trace so far as `trace`, if anything is wrong."""
+    traffic, network, deaths = name.split("/")
+    sim = Simulation(_tuning(name, seed, deaths), trace)
+    try:
+        hosts = [sim.add_host("a"), sim.add_host("b")]
+        sim.add_wire(hosts[0], hosts[1], NETWORKS[network])
+        sim.boot()
+        TRAFFIC[traffic](sim, hosts)
+        sim.run(_LIMIT_S)
+        sim.drain()
+    except (SimulationError, OSError) as error:
+        failed = ScenarioFailed(
+            f"{name}, seed {seed}, after {sim.past_s:.6f} s and {sim.steps} steps: {error}\n"
+            f"again: python -m newtos_py.sim --scenario {name} --seed {seed} --trace -"
+        )
+        failed.trace = sim.trace()
+        raise failed from error
+    return Result(sim.steps, sim.past_s, sim.deaths, sim.trace())
