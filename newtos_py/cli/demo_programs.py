@@ -1,5 +1,6 @@
 """The programs that the demo runs on its hosts: unmodified, whichever of them this machine has."""
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -106,7 +107,8 @@ def find_cache() -> list[str] | None:
     if memcached is None:
         return None
     # As root it refuses to run without a user to become.
-    return [memcached, "-U", "0", "-p", str(CACHE_PORT), "-u", "root"]
+    user = ["-u", "root"] if os.geteuid() == 0 else []
+    return [memcached, "-U", "0", "-p", str(CACHE_PORT), *user]
 
 
 def find_fetcher() -> Fetcher:

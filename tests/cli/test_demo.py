@@ -13,6 +13,9 @@ from click.testing import CliRunner
 
 from newtos_py.cli import demo_programs, main
 
+# Unmodified programs run, with the shim before a sanitizer's run time: not under sanitizers.
+pytestmark = pytest.mark.apps()
+
 NEWTOS = Path(sys.executable).parent / "newtos"
 SHM = Path("/dev/shm")
 

@@ -15,6 +15,9 @@ import pytest
 from newtos_py.rs.process_id import send_signal
 from newtos_py.rs.scratch import ScratchHosts
 
+# Unmodified programs run, with the shim before a sanitizer's run time: not under sanitizers.
+pytestmark = pytest.mark.apps()
+
 NEWTOS = Path(sys.executable).parent / "newtos"
 WEB, CLIENT = "10.0.0.2", "10.0.0.3"
 HOSTS = f"""
