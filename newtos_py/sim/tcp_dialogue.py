@@ -411,6 +411,7 @@ class Peer:
         """Take part in an opening that the engine began."""
         self.expect(SYN, seq=0)
         self.send(SYN | ACK)
+        self.dialogue.after(ms=1.1)
         self.expect(ACK, seq=1, ack=1)
 
 

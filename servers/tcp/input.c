@@ -23,7 +23,8 @@ void nt_tcp_take_syn(struct nt_tcp_engine *tcp, struct nt_tcb *t, const struct n
     const struct nt_tcp_header *header = &segment->header;
     uint32_t announced = t->rcv_adv - t->rcv_nxt; // by our own SYN, if it was first
     t->irs = header->seq;
-    t->rcv_nxt = t->rcv_acked = header->seq + 1;
+    t->rcv_nxt = header->seq + 1;
+    t->rcv_acked = header->seq; // the SYN itself is still to be acknowledged
     t->rcv_adv = t->rcv_nxt + announced;
     bool named = (header->options & NT_TCP_OPTION_MSS) != 0;
     uint32_t peer_mss = named ? header->mss : NT_TCP_DEFAULT_MSS;
@@ -79,7 +80,10 @@ void nt_tcp_input_syn_sent(struct nt_tcp_engine *tcp, struct nt_tcb *t, struct n
     t->snd_wnd = t->snd_wnd_max = header->window; // a SYN's is not scaled
     t->snd_wl1 = header->seq;
     t->snd_wl2 = header->ack;
-    nt_tcp_ack_now(tcp, t);
+    // Who connects mostly speaks first: the request takes the handshake's last acknowledgement
+    // along, one segment in seven less for a short connection. (Linux delays it, too, where it
+    // knows that data will follow: up to 40 ms; here it is one.)
+    nt_tcp_ack_soon(tcp, t);
     if (t->flags & NT_TCB_FIN_QUEUED)
         nt_tcp_queue_fin(tcp, t);
     else if (nt_tcb_unsent(t) != 0)

@@ -96,7 +96,7 @@ void nt_tcp_ack_soon(struct nt_tcp_engine *tcp, struct nt_tcb *t)
 {
     bool quick = t->quick_acks != 0 || program_wants_quick_acks(tcp, t);
     if (t->ack_deadline_ms != 0 || (t->flags & NT_TCB_ACK_NOW))
-        return;
+        return; // the earliest promise counts
     t->ack_deadline_ms =
         nt_ms_after(tcp->now_ms, quick ? NT_TCP_QUICK_ACK_MS : NT_TCP_DELAYED_ACK_MS);
     nt_tcp_timer_arm(tcp, t);

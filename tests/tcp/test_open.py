@@ -37,8 +37,10 @@ def test_active_open(d: Dialogue) -> None:
     assert (said.mss, said.wscale) == (1460, 7)
     assert not sock.poll() & POLLOUT
     peer.send(SYN | ACK)
-    peer.expect(ACK, seq=1, ack=1)
     assert sock.poll() & POLLOUT
+    peer.expect_nothing()  # a request may take the acknowledgement along
+    d.after(ms=1.1)
+    peer.expect(ACK, seq=1, ack=1)
     assert sock.getsockname() == ("10.0.0.2", port)
     d.expect_nothing()
 
@@ -48,6 +50,16 @@ def active(d: Dialogue, sock: socket.socket | None = None) -> tuple[object, obje
     d.connect(sock, 80)
     queue = next(q for (_, p), q in d._heard.items() if p == 80)
     return sock, d.peer(80, to=queue[-1].src_port)
+
+
+def test_a_request_takes_the_last_ack_along(d: Dialogue) -> None:
+    sock, peer = active(d)
+    peer.expect(SYN)
+    peer.send(SYN | ACK)
+    sock.send(b"GET /")
+    peer.expect(ACK | 8, b"GET /", seq=1, ack=1)
+    d.after(ms=100)
+    d.expect_nothing()
 
 
 def test_simultaneous_open(d: Dialogue) -> None:
