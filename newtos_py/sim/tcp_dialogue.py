@@ -14,6 +14,7 @@ import errno
 import struct
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,6 +121,7 @@ class Dialogue:
         # A millisecond count that wraps during the test finds what compares it wrongly.
         self.now_ns = ((1 << 32) - 300) * _MS
         self.crashes = 0
+        self._batching = False
         address, bits = pack_prefix(f"{OURS}/24")
         interface = InterfaceConfig(0, "wire", bytes(6), mtu, gso_max, csum_tx=True)
         net = NetConfig((interface,), (LocalAddress(address, bits, 0),), ())
@@ -189,8 +191,18 @@ class Dialogue:
         """Hand the engine a packet, and run."""
         kind = kind or lib.NT_DESC_PACKET
         assert lib.nt_sim_host_deliver(self.host, packet, len(packet), flags, kind)
+        if self._batching:
+            return
         self.run()
         assert lib.nt_sim_host_buffers_out(self.host) == 0, "a buffer was not given back"
+
+    @contextmanager
+    def one_batch(self) -> Iterator[None]:
+        """What is delivered within reaches the engine in one step."""
+        self._batching = True
+        yield
+        self._batching = False
+        self.run()
 
     def heard(self, src: str, port: int) -> deque[Segment]:
         """What came for a remote port."""

@@ -40,6 +40,7 @@ enum {
     NT_TCP_QUICK_ACKS = 16,       // for so many acknowledgements
     NT_TCP_RTO_FIRST_MS = 1000,   // RFC 6298 §2.1
     NT_TCP_RTO_MIN_MS = 200,      // Linux's; RFC 6298 §2.4 would have 1 s
+    NT_TCP_PROBE_MIN_MS = 10,     // RFC 8985 §7.2; a busy peer may need some turns of its core
     NT_TCP_RTO_MAX_MS = 60000,    // RFC 6298 §2.5
     NT_TCP_RETRIES = 15,          // about 15 minutes; RFC 9293 R2 asks for 100 s at least
     NT_TCP_SYN_RETRIES = 6,       // 127 s, as Linux
@@ -561,6 +562,10 @@ void nt_tcp_input_icmp(struct nt_tcp_engine *tcp, const uint8_t *ip, uint32_t le
 void nt_tcp_rtt_start(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t seq_end);
 void nt_tcp_rtt_acked(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t ack);
 void nt_tcp_rto_restart(struct nt_tcp_engine *tcp, struct nt_tcb *t);
+// True if the probe timeout is what the retransmission timer waits for.
+bool nt_tcp_probe_first(const struct nt_tcb *t);
+// The start of fast recovery, or, in it, the first unacknowledged segment once more.
+void nt_tcp_recover_loss(struct nt_tcp_engine *tcp, struct nt_tcb *t);
 void nt_tcp_rto_backoff(struct nt_tcb *t);
 
 // recover.c, audit.c

@@ -33,6 +33,17 @@ static void send_lost(struct nt_tcp_engine *tcp, struct nt_tcb *t)
     nt_tcp_send_control(tcp, t);
 }
 
+void nt_tcp_recover_loss(struct nt_tcp_engine *tcp, struct nt_tcb *t)
+{
+    if (!(t->flags & NT_TCB_RECOVERY)) {
+        t->recover = t->snd_max;
+        t->flags |= NT_TCB_RECOVERY;
+        t->flags &= ~(uint32_t)NT_TCB_RTT_TIMING;
+        nt_cc_enter_recovery(t, t->snd_max - t->snd_una);
+    }
+    send_lost(tcp, t);
+}
+
 static void grow_window(struct nt_tcb *t, uint32_t acked, uint32_t flight)
 {
     // In slow start a half-used window may grow too: super-segments round it down (as Linux).
@@ -76,7 +87,7 @@ static void new_ack(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t ack)
         t->flags &= ~(uint32_t)NT_TCB_RETRANSMIT;
         grow_window(t, acked, flight);
     }
-    t->flags &= ~(uint32_t)NT_TCB_PERSIST;
+    t->flags &= ~(uint32_t)(NT_TCB_PERSIST | NT_TCB_PROBED);
     t->rtx_deadline_ms = 0;
     if (t->snd_una != t->snd_max)
         nt_tcp_rto_restart(tcp, t); // RFC 6298 §5.3
@@ -99,11 +110,7 @@ static void duplicate_ack(struct nt_tcp_engine *tcp, struct nt_tcb *t)
         nt_cc_duplicate(t);
     } else if (t->dup_acks >= duplicate_threshold(t) && nt_seq_gt(t->snd_una, t->recover)) {
         nt_tcp_count(tcp, NT_TCP_FAST_RETRANSMITS);
-        t->recover = t->snd_max;
-        t->flags |= NT_TCB_RECOVERY;
-        t->flags &= ~(uint32_t)NT_TCB_RTT_TIMING;
-        nt_cc_enter_recovery(t, t->snd_max - t->snd_una);
-        send_lost(tcp, t);
+        nt_tcp_recover_loss(tcp, t);
     }
 }
 

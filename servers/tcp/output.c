@@ -66,7 +66,8 @@ static void sent(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t len, bool
         t->flags |= NT_TCB_FIN_SENT;
     if (len % t->mss != 0)
         t->snd_small = t->snd_nxt;
-    if (nt_seq_gt(t->snd_nxt, t->snd_max)) {
+    bool fresh = nt_seq_gt(t->snd_nxt, t->snd_max);
+    if (fresh) {
         t->snd_max = t->snd_nxt;
         nt_tcp_rtt_start(tcp, t, t->snd_nxt);
     } else {
@@ -79,7 +80,8 @@ static void sent(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t len, bool
         t->flags &= ~(uint32_t)NT_TCB_PERSIST;
         t->rtx_deadline_ms = 0;
     }
-    if (t->rtx_deadline_ms == 0)
+    // RFC 6298 §5.1; a probe is put off by new data (RFC 8985 §7.2).
+    if (t->rtx_deadline_ms == 0 || (fresh && nt_tcp_probe_first(t)))
         nt_tcp_rto_restart(tcp, t);
 }
 

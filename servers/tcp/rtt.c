@@ -47,10 +47,22 @@ void nt_tcp_rtt_acked(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t ack)
     t->rto_ms = rto_of_samples(t); // §5.7: new data acknowledged end the backing off
 }
 
+// A probe comes well before the timeout (RFC 8985 §7.2), where more than one segment is outstanding:
+// of one, the acknowledgement may be delayed for longer.
+bool nt_tcp_probe_first(const struct nt_tcb *t)
+{
+    return t->state != NT_TCP_SYN_SENT && t->state != NT_TCP_SYN_RCVD && t->srtt_us != 0 &&
+           !(t->flags & (NT_TCB_PROBED | NT_TCB_PERSIST)) && t->retries == 0 &&
+           t->snd_max - t->snd_una > t->mss;
+}
+
 void nt_tcp_rto_restart(struct nt_tcp_engine *tcp, struct nt_tcb *t)
 {
+    uint32_t wait_ms = t->rto_ms;
+    if (nt_tcp_probe_first(t))
+        wait_ms = nt_min_u32(wait_ms, nt_max_u32(2 * t->srtt_us / 1000, NT_TCP_PROBE_MIN_MS));
     // One more millisecond, for now_ms has been rounded down.
-    t->rtx_deadline_ms = nt_ms_after(tcp->now_ms, t->rto_ms + 1);
+    t->rtx_deadline_ms = nt_ms_after(tcp->now_ms, wait_ms + 1);
     nt_tcp_timer_arm(tcp, t);
 }
 

@@ -77,6 +77,17 @@ static void persist_timeout(struct nt_tcp_engine *tcp, struct nt_tcb *t)
     nt_tcp_send_data(tcp, t);
 }
 
+// RFC 8985 §7.3, with the first unacknowledged segment in place of the last: without SACK, only it
+// brings an acknowledgement that tells anything. What it finds lost is recovered as if by duplicate
+// acknowledgements; a timeout, with its slow start, is left for when this stays without an answer.
+static void probe_timeout(struct nt_tcp_engine *tcp, struct nt_tcb *t)
+{
+    nt_tcp_count(tcp, NT_TCP_LOSS_PROBES);
+    t->flags |= NT_TCB_PROBED;
+    nt_tcp_recover_loss(tcp, t);
+    nt_tcp_rto_restart(tcp, t);
+}
+
 static void rtx_timeout(struct nt_tcp_engine *tcp, struct nt_tcb *t)
 {
     t->rtx_deadline_ms = 0;
@@ -84,7 +95,11 @@ static void rtx_timeout(struct nt_tcp_engine *tcp, struct nt_tcb *t)
         handshake_timeout(tcp, t);
     else if (t->flags & NT_TCB_PERSIST)
         persist_timeout(tcp, t);
-    else if (t->snd_una != t->snd_max)
+    else if (t->snd_una == t->snd_max)
+        return;
+    else if (nt_tcp_probe_first(t))
+        probe_timeout(tcp, t);
+    else
         retransmission_timeout(tcp, t);
 }
 

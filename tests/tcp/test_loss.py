@@ -118,6 +118,7 @@ def test_a_timeout_sends_all_again(d: Dialogue) -> None:
     sock, peer = connected(d)
     send_segments(sock, peer, 4)
     d.after(ms=250)
+    peer.expect(ACK, MSS, seq=1)  # the probe
     peer.expect(ACK, MSS, seq=1)
     peer.expect_nothing()  # one segment: slow start
     peer.send(ACK, ack=1 + MSS)
