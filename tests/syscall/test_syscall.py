@@ -281,6 +281,26 @@ def test_what_a_dead_program_had_is_unmapped_everywhere(
     assert attach(connect(), TCP).message.area == 0
 
 
+def test_programs_that_come_and_go_leave_nothing_open(world: World, connect: Connect) -> None:
+    def come_and_go() -> list[int]:
+        shim, bell = connect(), create_doorbell()
+        for protocol in (TCP, UDP):
+            close_all(attach(shim, protocol).descriptors)
+        shim.call(lib.NT_CTL_QUEUE, bell, arg=1)
+        close_all(shim.call(lib.NT_CTL_LISTEN, protocol=TCP, slot=3).descriptors)
+        os.close(bell)
+        shim.connection.close()
+        until(lambda: world.counter("syscall", PROGRAMS) == 0)
+        record = world.host()
+        processes = (record.rs, *record.processes)
+        return [len(list(Path(f"/proc/{each.pid}/fd").iterdir())) for each in processes]
+
+    first = come_and_go()
+    for _ in range(5):
+        last = come_and_go()
+    assert last == first
+
+
 def test_a_process_that_ends_is_noticed_though_its_connection_lives(world: World) -> None:
     """Its child may have inherited the connection."""
     program = """
