@@ -19,7 +19,7 @@ CHUNK_BYTES = 1 << 16
 class Download:
     """What curl writes, read by a thread as far as it may."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
         self.taken = 0
         self.sha256 = hashlib.sha256()

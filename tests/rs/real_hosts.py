@@ -13,6 +13,7 @@ from pathlib import Path
 
 from newtos_py.servers.tcp import SERVER as TCP
 
+from newtos_py.cli.demo_programs import probe
 from newtos_py.kernel._kernel import ffi
 from newtos_py.kernel.region import unmap_memory
 from newtos_py.kernel.server import Memory
@@ -162,9 +163,7 @@ class RealHosts:
             WEB, [lighttpd, "-D", "-f", str(config)], stdout=subprocess.DEVNULL
         ) as process:
             try:
-                retry = ["--retry", "1000", "--retry-delay", "0", "--retry-max-time", "20"]
-                fetch = ["curl", "-sS", "--retry-connrefused", *retry, "--output", "/dev/null"]
-                self.run(CLIENT, [*fetch, f"http://{ADDRESS}/"])
+                self.run(CLIENT, probe(ADDRESS, 80))
                 yield process
                 assert process.poll() is None, f"lighttpd died: {log.read_text()}"
             finally:
