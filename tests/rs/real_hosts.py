@@ -1,11 +1,14 @@
 """Two real hosts and a wire for a test: killing their servers, and programs that run on them."""
 
+import contextlib
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +17,7 @@ from pathlib import Path
 from newtos_py.servers.tcp import SERVER as TCP
 
 from newtos_py.cli.demo_programs import probe
-from newtos_py.kernel._kernel import ffi
+from newtos_py.kernel._kernel import ffi, lib
 from newtos_py.kernel.region import unmap_memory
 from newtos_py.kernel.server import Memory
 from newtos_py.observe.attach import map_host_region
@@ -34,6 +37,9 @@ address = "10.0.0.3/24"
 hosts = ["{WEB}", "{CLIENT}"]
 """
 DEADLINE_S = 30.0
+
+SLOT_BYTES = ffi.sizeof("struct nt_slot_server")
+STATE_OFFSET = ffi.offsetof("struct nt_slot_server", "state")
 
 LIGHTTPD = """
 server.document-root = "{site}"
@@ -108,6 +114,18 @@ class RealHosts:
             use = ffi.cast("uint16_t *", memory.address + header.use_offset)
             return sum(use[i] & 1 for i in range(header.small_count + header.large_count))
 
+    def areas(self) -> list[Counter[int]]:
+        """All programs' socket areas: how many slots are in each state (enum nt_slot_state).
+
+        rs keeps the server sides of all areas, so its descriptors lead to them.
+        """
+        found = {}
+        for path in Path(f"/proc/{self.scratch.record(WEB).rs.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if "newtos-server-" in path.readlink().name:
+                    found[path.stat().st_ino] = _count_slots(path)
+        return list(found.values())
+
     @contextmanager
     def _mapped(self, host: str, role: str) -> Iterator[Memory]:
         memory = map_host_region(self.scratch.record(host), role)
@@ -169,6 +187,15 @@ class RealHosts:
             finally:
                 process.terminate()
                 process.wait(DEADLINE_S)
+
+
+def _count_slots(path: Path) -> Counter[int]:
+    """Read the states in an area's server side (area.h); FREE slots count as well."""
+    with path.open("rb") as file:
+        slots = int.from_bytes(file.read(12)[8:], sys.byteorder)
+        file.seek(lib.NT_AREA_SERVER_SLOTS_OFFSET)
+        blocks = file.read(slots * SLOT_BYTES)
+    return Counter(blocks[STATE_OFFSET::SLOT_BYTES])
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
