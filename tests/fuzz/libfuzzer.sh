@@ -10,7 +10,7 @@ trap 'rm -rf "$build"' EXIT
 corpus="${3:-$build/corpus}"
 mkdir -p "$corpus"
 sources="tests/fuzz/$target.c newtos_py/net/addr.c newtos_py/net/buffers.c
-  newtos_py/net/checksum.c newtos_py/net/netconf.c newtos_py/kernel/area.c
+  newtos_py/net/checksum.c newtos_py/net/netconf.c newtos_py/net/tcp.c newtos_py/kernel/area.c
   newtos_py/kernel/arena.c newtos_py/kernel/base.c newtos_py/kernel/channel.c
   newtos_py/kernel/doorbell.c newtos_py/kernel/pool.c newtos_py/kernel/regions.c"
 if [ -d "servers/$target" ]; then

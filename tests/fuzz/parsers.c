@@ -1,5 +1,6 @@
 // parsers.c: every wire format's parser, on exactly the bytes there are; what parses must survive
 // being emitted and parsed again.
+#include "newtos_py/net/tcp.h"
 #include "tests/fuzz/packets.h"
 #include "tests/fuzz/samples.h"
 
@@ -63,13 +64,27 @@ static void udp(const uint8_t *data, size_t size)
     (void)nt_udp_checksum_ok(data, first.length, addr, addr);
 }
 
+static void tcp(const uint8_t *data, size_t size)
+{
+    struct nt_tcp_header first = {0}, again = {0};
+    uint8_t out[NT_TCP_HEADER_MAX_BYTES];
+    if (!nt_tcp_parse(&first, data, size))
+        return;
+    nt_assert(first.header_bytes >= NT_TCP_HEADER_BYTES && first.header_bytes <= size &&
+              first.wscale <= NT_TCP_WSCALE_MAX);
+    uint32_t len = nt_tcp_emit(&first, out);
+    nt_assert(len <= sizeof out && nt_tcp_parse(&again, out, len));
+    nt_assert(again.seq == first.seq && again.ack == first.ack && again.flags == first.flags &&
+              again.options == first.options && again.ts_value == first.ts_value);
+}
+
 static void parse(const uint8_t *data, size_t size)
 {
     // In memory of its own, so that the sanitizer sees a read beyond it.
     uint8_t *exact = malloc(size - 1 + (size == 1));
     nt_assert(exact != NULL);
     memcpy(exact, data + 1, size - 1);
-    switch (data[0] % 5) {
+    switch (data[0] % 6) {
     case 0:
         ethernet(exact, size - 1);
         break;
@@ -85,6 +100,9 @@ static void parse(const uint8_t *data, size_t size)
     case 4:
         udp(exact, size - 1);
         break;
+    case 5:
+        tcp(exact, size - 1);
+        break;
     }
     free(exact);
 }
@@ -99,10 +117,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 size_t fuzz_sample(uint32_t number, uint8_t out[FUZZ_SAMPLE_MAX])
 {
-    out[0] = (uint8_t)(number % 5);
+    out[0] = (uint8_t)(number % 6);
     memset(out + 1, (int)(number >> 8), 64);
     uint8_t *packet = out + 1;
-    switch (number % 5) {
+    switch (number % 6) {
     case 1: {
         struct nt_arp repr = {.operation = 1 + (number >> 16) % 2};
         nt_arp_emit(&repr, packet);
@@ -116,6 +134,11 @@ size_t fuzz_sample(uint32_t number, uint8_t out[FUZZ_SAMPLE_MAX])
     case 4:
         nt_put16(packet + NT_UDP_LENGTH, (uint16_t)(8 + (number >> 16) % 24));
         return 1 + 8 + (number >> 20) % 32;
+    case 5:
+        packet[12] = (uint8_t)((5 + (number >> 16) % 11) << 4);
+        for (uint32_t i = 20; i < 60; i++) // options, whole ones and others
+            packet[i] = (uint8_t)((number >> (i % 13)) % 12);
+        return 1 + 20 + (number >> 20) % 44;
     default:
         return 1 + (number >> 16) % 20;
     }
