@@ -258,7 +258,9 @@ static void fragments(struct fuzz_input *in)
 static struct nt_ref reference(struct fuzz_input *in)
 {
     uint8_t how = fuzz_u8(in);
-    struct nt_ref ref = {.region = NT_REGION_AREA, .offset = fuzz_u16(in), .len = fuzz_u16(in)};
+    struct nt_ref ref = {.region = NT_REGION_AREA};
+    ref.offset = fuzz_u16(in);
+    ref.len = fuzz_u16(in);
     if (how & 0x80) {
         ref.region = fuzz_u16(in);
         ref.use = fuzz_u16(in);
@@ -288,7 +290,8 @@ static void segment(struct fuzz_input *in)
 
 static void raw_frame(struct fuzz_input *in)
 {
-    struct nt_desc desc = {.kind = fuzz_u8(in), .ref_count = fuzz_u8(in)};
+    struct nt_desc desc = {.kind = fuzz_u8(in)};
+    desc.ref_count = fuzz_u8(in);
     desc.ref[0] = reference(in);
     // A driver's own buffer that is out may not be handed up twice: this is about nonsense.
     if (desc.ref[0].region == NT_REGION_DRIVER_POOL)
@@ -298,7 +301,8 @@ static void raw_frame(struct fuzz_input *in)
 
 static void bad_return(struct fuzz_input *in)
 {
-    struct nt_return ret = {.buffer = fuzz_u16(in) % 64, .region = fuzz_u8(in)};
+    struct nt_return ret = {.buffer = fuzz_u16(in) % 64};
+    ret.region = fuzz_u8(in);
     ret.use = fuzz_u16(in) & 0xfffe; // even: of no buffer that is out
     (void)nt_producer_push(&lab.upper_returns[ret.buffer & 1], &ret);
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs a fuzz target under libFuzzer (needs clang), with ASan and UBSan:
-#   libfuzzer.sh TARGET SECONDS [CORPUS_DIR]          TARGET: parsers, ip, udp
+#   libfuzzer.sh TARGET SECONDS [CORPUS_DIR]          TARGET: parsers, ip, udp, tcp
 # From the clone's root. A failing input is left as crash-... in the current directory's corpus.
 set -eu
 target="$1"
@@ -12,7 +12,8 @@ mkdir -p "$corpus"
 sources="tests/fuzz/$target.c newtos_py/net/addr.c newtos_py/net/buffers.c
   newtos_py/net/checksum.c newtos_py/net/netconf.c newtos_py/net/tcp.c newtos_py/kernel/area.c
   newtos_py/kernel/arena.c newtos_py/kernel/base.c newtos_py/kernel/channel.c
-  newtos_py/kernel/doorbell.c newtos_py/kernel/pool.c newtos_py/kernel/regions.c"
+  newtos_py/kernel/doorbell.c newtos_py/kernel/listener.c newtos_py/kernel/pool.c
+  newtos_py/kernel/regions.c newtos_py/kernel/status.c"
 if [ -d "servers/$target" ]; then
     sources="$sources $(echo servers/"$target"/*.c)"
 fi

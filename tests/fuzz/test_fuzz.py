@@ -1,4 +1,4 @@
-"""Every parser, and IP's and UDP's whole input paths, under damaged input; with ASan and UBSan.
+"""Every parser, and all that IP, UDP and TCP read, under damaged input; with ASan and UBSan.
 
 Truncated, oversized, overlapping and random input, a program that scribbles over all it may write:
 after each step the engine's audit must pass, and at the end no buffer may be missing. A failure
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 # A few seconds each.
-COUNTS = {"parsers": 100_000, "ip": 4_000, "udp": 2_000}
+COUNTS = {"parsers": 100_000, "ip": 4_000, "udp": 2_000, "tcp": 2_000}
 SANITIZER = "address,undefined"
 
 

@@ -289,7 +289,8 @@ static void any_request(struct fuzz_input *in)
     // The syscall server never lies about a living program.
     if ((kind == NT_REQ_AREA_DEAD && area == GOOD) || (kind == NT_REQ_BIND && area == GOOD))
         return;
-    request(kind, area, slot, fuzz_u8(in), fuzz_u16(in));
+    uint32_t generation = fuzz_u8(in);
+    request(kind, area, slot, generation, fuzz_u16(in));
 }
 
 static void raw(struct fuzz_input *in)
