@@ -93,8 +93,11 @@ class Engines:
         for host in self.hosts:
             sim.nt_sim_host_free(host.host)
 
-    def run(self, after_ms: float = 0) -> None:
-        """Let time pass to each deadline on the way, until nobody has anything to do."""
+    def run(self, after_ms: float = 2) -> None:
+        """Let time pass to each deadline on the way, until nobody has anything to do.
+
+        The two milliseconds see a handshake end whose last acknowledgement waits for a request.
+        """
         end = self.now_ns + int(after_ms * 1e6)
         self._settle()
         while (due := min(sim.nt_sim_host_deadline(h.host) for h in self.hosts)) <= end:
