@@ -242,10 +242,11 @@ class Host:
 
     def child_exited(self, pid: int, status: int) -> bool:
         """Hear from the zygote how a process ended; False if it is not of this host."""
-        role = next((each.role for each in self.servers if pid in each.pids), None)
-        if role is not None:
-            self.log.line("rs", f"{role} (pid {pid}) {describe_status(status)}")
-        return role is not None
+        server = next((each for each in self.servers if pid in each.pids), None)
+        if server is not None:
+            self.log.line("rs", f"{server.role} (pid {pid}) {describe_status(status)}")
+            server.ended_as(pid, status)
+        return server is not None
 
     # -- What the syscall server asks for ----------------------------------------------------
 

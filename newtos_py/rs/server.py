@@ -146,6 +146,10 @@ class Server:
         self._ask_number = 0
         # Of the last few processes: the zygote reports how one ended after the next is there.
         self.pids: deque[int] = deque(maxlen=_PIDS)
+        # Processes that died soon after their start, in a row; those killed by us, and by others.
+        self._quick_deaths: list[int] = []
+        self._condemned: deque[int] = deque(maxlen=_PIDS)
+        self._excused: deque[int] = deque(maxlen=_PIDS)
 
     @property
     def role(self) -> str:
@@ -201,8 +205,18 @@ class Server:
         verdict = generation.hang.judge(look) if look is not None else Verdict.FINE
         if verdict is not Verdict.FINE:
             self._surroundings.log.line("rs", f"{self.role} {verdict.value}; it is killed")
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(generation.child.pidfd, signal.SIGKILL)
+            self._send_kill(generation.child)
+
+    def ended_as(self, pid: int, status: int) -> None:
+        """Hear how one of `pids` ended: it is not to blame for a SIGKILL that was not ours.
+
+        An operator or a campaign may kill a server as often as they like; what kills itself over
+        and over is left down. The pidfd may have told of the death before this, or will after.
+        """
+        from_outside = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        if from_outside and pid not in self._condemned:
+            self._excused.append(pid)
+            self._quick_deaths = [each for each in self._quick_deaths if each != pid]
 
     async def stop(self) -> None:
         """Kill it, and wait until it has ended. Everything durable is in shared memory."""
@@ -212,7 +226,7 @@ class Server:
         generation = self._current
         if generation is not None:
             if generation.child is not None:
-                await _kill(generation)
+                await self._kill(generation)
             self._bury(generation)
         self._answer_all()
 
@@ -280,7 +294,7 @@ class Server:
         if isinstance(outcome, m.Ready):
             self._answer_waiting()
             return outcome
-        await _kill(generation)
+        await self._kill(generation)
         self._bury(generation)
         reason = outcome.reason if outcome is not None else "it ended"
         last = "".join(f"\n  {line}" for line in generation.log.tail)
@@ -327,27 +341,36 @@ class Server:
 
     async def _supervise(self, generation: _Generation) -> None:
         """Restart the server whenever it dies, until it has died too often in a row."""
-        quick_deaths = 0
         while True:
             await generation.ended.wait()
             ran_ns = now_ns() - generation.ready_ns
-            quick_deaths = quick_deaths + 1 if ran_ns < QUICK_DEATH_NS else 0
+            if ran_ns < QUICK_DEATH_NS:
+                self._blame(self.pids[-1])
+            else:
+                self._quick_deaths.clear()
             self._state = ServerState.RESTARTING
             self._bury(generation)
             self._surroundings.log.line("rs", f"{self.role} died ({ran_ns / 1e9:.3f} s)")
             while True:
-                delay_s = restart_delay_s(quick_deaths)
+                delay_s = restart_delay_s(len(self._quick_deaths))
                 if delay_s is None:
                     self._give_up()
                     return
                 await asyncio.sleep(delay_s)
                 self._restarts += 1
+                last = self.pids[-1]
                 try:
                     generation = await self._start_generation()
                     break
                 except ServerFailedError as error:
                     self._surroundings.log.line("rs", str(error))
-                    quick_deaths += 1
+                    # No process at all, if the zygote could not fork: nobody killed that.
+                    self._blame(self.pids[-1] if self.pids[-1] != last else 0)
+
+    def _blame(self, pid: int) -> None:
+        """Count a process as one that died of itself, unless it is known better."""
+        if pid not in self._excused:
+            self._quick_deaths.append(pid)
 
     def _give_up(self) -> None:
         self._state = ServerState.FAILED
@@ -368,9 +391,13 @@ class Server:
         self._asked.clear()
         self._answer_waiting()
 
+    async def _kill(self, generation: _Generation) -> None:
+        assert generation.child is not None
+        if not generation.ended.is_set():
+            self._send_kill(generation.child)
+        await generation.ended.wait()
 
-async def _kill(generation: _Generation) -> None:
-    assert generation.child is not None
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(generation.child.pidfd, signal.SIGKILL)
-    await generation.ended.wait()
+    def _send_kill(self, child: Child) -> None:
+        self._condemned.append(child.pid)
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)

@@ -196,6 +196,13 @@ def test_a_server_that_hangs_is_restarted(world: World, misfortune: str) -> None
     assert world.server("tcp0").generation == 1
 
 
+def test_who_is_killed_from_outside_is_never_left_down(world: World) -> None:
+    world.boot()
+    for _ in range(2 * MAX_QUICK_DEATHS):
+        world.kill("udp")
+        assert world.server("udp").state is ServerState.RUNNING
+
+
 def test_delays_grow_and_end() -> None:
     delays = [restart_delay_s(deaths) for deaths in range(MAX_QUICK_DEATHS)]
     assert delays[: FREE_RESTARTS + 1] == [0.0] * (FREE_RESTARTS + 1)
