@@ -97,8 +97,9 @@ struct node { // what a list entry points to, all in one block
 
 static void mask_bytes(uint8_t *out, int bytes, int bits)
 {
-    for (int i = 0; i < bytes; i++, bits -= 8)
-        out[i] = bits >= 8 ? 0xff : bits <= 0 ? 0 : (uint8_t)(0xff << (8 - bits));
+    memset(out, 0, (size_t)bytes);
+    for (int bit = 0; bit < bits; bit++)
+        out[bit / 8] |= (uint8_t)(0x80u >> (bit % 8));
 }
 
 static void fill_ipv4(struct node *node, const struct address *entry)

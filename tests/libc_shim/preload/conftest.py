@@ -19,13 +19,17 @@ def shim() -> str:
     return str(files("newtos_py.libc_shim") / "libnewtos.so")
 
 
+def preload(shim: str) -> str:
+    """The shim, behind what is preloaded already: make sanitize puts its run time first."""
+    return " ".join([*os.environ.get("LD_PRELOAD", "").split(), shim])
+
+
 @pytest.fixture
 def fake_host(tmp_path: Path) -> Iterator[str]:
     """The control socket of a running fake host."""
     path = str(tmp_path / "control")
-    env = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
     with subprocess.Popen(
-        [sys.executable, HERE / "fake_host.py", path], stdout=subprocess.PIPE, text=True, env=env
+        [sys.executable, HERE / "fake_host.py", path], stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             assert process.stdout is not None
@@ -43,7 +47,7 @@ def on_host(fake_host: str, shim: str) -> RunOnHost:
     def run(*command: str, **env: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             command,
-            env=dict(os.environ, NEWTOS_CONTROL=fake_host, LD_PRELOAD=shim, **env),
+            env=dict(os.environ, NEWTOS_CONTROL=fake_host, LD_PRELOAD=preload(shim), **env),
             capture_output=True,
             text=True,
             timeout=60,

@@ -44,9 +44,12 @@ print(sorted(map(int, os.listdir("/proc/self/fd")))[:8])
 
 
 def run(*command: str, **env: str) -> "subprocess.CompletedProcess[str]":
-    plain = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
+    # What make sanitize preloads stays in front of the shim.
+    before = os.environ.get("LD_PRELOAD", "").split()
+    if "LD_PRELOAD" in env:
+        env["LD_PRELOAD"] = " ".join([*before, env["LD_PRELOAD"]])
     return subprocess.run(
-        command, env=plain | env, capture_output=True, text=True, timeout=60, check=False
+        command, env=os.environ | env, capture_output=True, text=True, timeout=60, check=False
     )
 
 
@@ -93,7 +96,8 @@ def test_host_that_goes(fake_host: str, shim: str) -> None:
         "    except OSError as error: print(errno.errorcode[error.errno])\n"
     )
     # Stopped before its end is heard of, a fixture would complain: so one of our own.
-    env = dict(os.environ, LD_PRELOAD=shim, NEWTOS_CONTROL=fake_host + ".2")
+    before = os.environ.get("LD_PRELOAD", "")
+    env = dict(os.environ, LD_PRELOAD=f"{before} {shim}", NEWTOS_CONTROL=fake_host + ".2")
     with subprocess.Popen(
         [sys.executable, Path(__file__).parent / "fake_host.py", fake_host + ".2"],
         stdout=subprocess.PIPE,
