@@ -2,6 +2,7 @@
 
 #include "libc_shim/preload/blocking.h"
 
+#include "libc_shim/preload/control.h"
 #include "libc_shim/preload/process.h"
 #include "libc_shim/preload/signals.h"
 #include "libc_shim/preload/slab.h"
@@ -102,38 +103,34 @@ static uint32_t interruptions(const struct nt_thread *self, bool restarts)
     return restarts ? self->interrupts : self->signals;
 }
 
-static int block_in_read(const struct nt_event_queue *queue)
-{
-    uint64_t rung;
-    return nt_real.read(queue->fd, &rung, sizeof rung) > 0 ? 0 : -errno;
-}
-
-static int block_in_poll(const struct nt_sleep *sleep, uint64_t deadline_ns)
-{
-    struct pollfd fds[2] = {
-        {.fd = sleep->queue->fd, .events = POLLIN},
-        {.fd = sleep->shared == NULL ? -1 : sleep->shared->fd, .events = POLLIN}};
-    struct timespec left = nt_time_left(deadline_ns);
-    int ready = nt_real.ppoll(fds, 2, deadline_ns == NT_FOREVER ? NULL : &left, NULL);
-    if (fds[0].revents != 0)
-        nt_event_queue_drain(sleep->queue);
-    return ready > 0 ? 0 : ready == 0 ? -EAGAIN : -errno;
-}
-
-// Blocks on the eventfd of the queue: 0, -EINTR, or -EAGAIN at the deadline. `before`: how many
-// interruptions there had been when the call began.
+// Blocks on the eventfd of the queue: 0: look again; -EINTR; -EAGAIN at the deadline. `before`: how
+// many interruptions there had been when the call began.
 static int block_on(struct nt_thread *self, const struct nt_sleep *sleep, uint64_t deadline_ns,
                     uint32_t before)
 {
     const bool restarts = deadline_ns == NT_FOREVER;
-    int result = -EINTR;
+    struct pollfd fds[3] = {
+        {.fd = sleep->queue->fd, .events = POLLIN},
+        {.fd = nt_control_descriptor(), .events = POLLRDHUP},
+        {.fd = sleep->shared == NULL ? -1 : sleep->shared->fd, .events = POLLIN}};
+    struct timespec left = nt_time_left(deadline_ns);
     uint32_t critical = nt_signals_let_in(self);
-    if (interruptions(self, restarts) == before)
-        result = restarts && sleep->shared == NULL ? block_in_read(sleep->queue)
-                                                   : block_in_poll(sleep, deadline_ns);
+    const uint32_t signals = self->signals;
+    errno = EINTR;
+    int ready = interruptions(self, restarts) != before
+                    ? -1
+                    : nt_real.ppoll(fds, 3, restarts ? NULL : &left, NULL);
+    int error = errno;
     nt_signals_keep_out(self, critical);
-    // Rung by a handler that ran just before it blocked.
-    return interruptions(self, restarts) != before && result == 0 ? -EINTR : result;
+    if (ready > 0 && fds[0].revents != 0)
+        nt_event_queue_drain(sleep->queue);
+    if (ready > 0 && fds[1].revents != 0)
+        nt_control_hung_up();
+    if (interruptions(self, restarts) != before)
+        return -EINTR;
+    if (ready < 0 && self->signals != signals)
+        return 0; // a handler with SA_RESTART
+    return ready > 0 ? 0 : ready == 0 ? -EAGAIN : -error;
 }
 
 // What is waited for: a level, or any change since `events_seen`.
@@ -157,9 +154,13 @@ static int sleep_for(const struct wanted *wanted, struct nt_thread *self, uint64
     const struct nt_watch *mark = self->watches;
     struct nt_event_queue *queue = nt_thread_queue(self);
     if (queue == NULL || !nt_watch_begin(self, wanted->file))
-        return -ENOBUFS;
+        return nt_load_relaxed(&nt_host_gone) ? -ENETDOWN : -ENOBUFS;
     int result = 0;
     while (result == 0 && !is_there(wanted)) {
+        if (nt_load_relaxed(&nt_host_gone)) {
+            result = -ENETDOWN;
+            break;
+        }
         struct nt_sleep sleep;
         if (nt_sleep_enter(&sleep, self, queue))
             result = block_on(self, &sleep, deadline_ns, before);
@@ -201,11 +202,20 @@ int nt_wait_for_news(struct nt_file *file, uint32_t events_seen, uint64_t deadli
     return wait_for(&wanted, deadline_ns);
 }
 
-void nt_fruitless(struct nt_thread *self)
+int nt_fruitless(struct nt_thread *self)
 {
-    if (++self->fruitless < FRUITLESS_BEFORE_YIELD)
-        return;
-    self->fruitless = 0;
-    nt_process_flush(self);
-    nt_yield();
+    if (++self->fruitless >= FRUITLESS_BEFORE_YIELD) {
+        self->fruitless = 0;
+        nt_process_flush(self);
+        nt_yield();
+    }
+    return nt_load_relaxed(&nt_host_gone) ? -ENETDOWN : -EAGAIN;
+}
+
+uint32_t nt_level_of(struct nt_sock *sock)
+{
+    uint32_t level = nt_sock_poll(sock);
+    if (NT_UNLIKELY(nt_load_relaxed(&nt_host_gone)))
+        level |= POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLERR | POLLHUP;
+    return level;
 }

@@ -3,9 +3,11 @@
 //     yield while there may be somebody to hand over to, looking in between
 //     watch the sockets; look; raise the flags; look at the bitmaps; block on the eventfd
 //
-// A call that waits for one socket without a limit blocks in read(2) of the eventfd, so that the
-// kernel itself restarts it after a signal or says EINTR, as SA_RESTART asks. With a limit
-// (SO_RCVTIMEO, poll) Linux says EINTR always, and so does ppoll.
+// A call that waits for one socket without a limit goes on after a signal, or says EINTR, as
+// SA_RESTART asks (signals.h). With a limit (SO_RCVTIMEO, poll) Linux says EINTR always.
+//
+// Every sleeper also hears when the control connection ends: then the host is gone, and sockets
+// answer ENETDOWN.
 #ifndef NT_PRELOAD_BLOCKING_H
 #define NT_PRELOAD_BLOCKING_H
 
@@ -46,12 +48,16 @@ void nt_sleep_leave(struct nt_sleep *sleep, struct nt_thread *self);
 void nt_sleep_sweep(struct nt_event_queue *queue);
 
 // Waits until the socket has one of `events` (or POLLERR, POLLHUP): 0, -EINTR, -EAGAIN (the
-// deadline has passed), -ENOBUFS.
+// deadline has passed), -ENOBUFS, -ENETDOWN (the host is gone).
 int nt_wait_for(struct nt_file *file, uint32_t events, uint64_t deadline_ns);
 // Waits for anything at all that the server may have to say about it (a mailbox reply).
 int nt_wait_for_news(struct nt_file *file, uint32_t events_seen, uint64_t deadline_ns);
 
-// A call that does not block found nothing: one that keeps asking lets others run.
-void nt_fruitless(struct nt_thread *self);
+// A call that does not block found nothing: one that keeps asking lets others run. -EAGAIN, or
+// -ENETDOWN if nothing can come any more.
+int nt_fruitless(struct nt_thread *self);
+
+// The level that poll() says: nt_sock_poll(), and that of a broken socket once the host is gone.
+uint32_t nt_level_of(struct nt_sock *sock);
 
 #endif

@@ -141,6 +141,8 @@ static void discard(struct nt_file *file)
 int nt_socket(int domain, int type, int protocol)
 {
     int saved = errno;
+    if (nt_load_relaxed(&nt_host_gone))
+        return -ENETDOWN;
     struct nt_file *file = nt_file_new(NT_FILE_SOCKET);
     if (file == NULL)
         return -ENOMEM;
@@ -299,8 +301,7 @@ static int accept_into(struct nt_file *listener, struct nt_file *file, struct so
         }
         if (listener->nonblocking) {
             called(self);
-            nt_fruitless(self);
-            return result;
+            return nt_fruitless(self);
         }
         if (deadline_ns == 0)
             deadline_ns = nt_deadline_option(listener->sock.rcvtimeo_ns);
@@ -380,6 +381,8 @@ static int connect_held(struct nt_file *file, const struct sockaddr *address, so
 {
     struct nt_thread *self = nt_thread_self();
     uint64_t deadline_ns = 0;
+    if (nt_load_relaxed(&nt_host_gone))
+        return -ENETDOWN;
     for (;;) {
         uint32_t events_before = nt_sock_events(&file->sock);
         int answer = nt_sock_connect(&nt_context, &file->sock, address, length, &self->wake);

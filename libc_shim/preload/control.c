@@ -19,7 +19,9 @@ static struct sockaddr_un server; // from NEWTOS_CONTROL, when the shim was load
 static socklen_t server_bytes;
 static int control_fd = -1;
 static uint32_t last_number;
-static bool host_gone;
+static bool unreachable; // nothing to connect to, or it went away
+
+bool nt_host_gone;
 
 bool nt_control_configured(void)
 {
@@ -50,10 +52,10 @@ static int gone(const char *what)
     bool abstract = server.sun_path[0] == '\0';
     (void)snprintf(gone_why, sizeof gone_why, "%s %s%s: %s", what, abstract ? "@" : "",
                    server.sun_path + abstract, errno != 0 ? strerror(errno) : "closed");
-    host_gone = true;
+    unreachable = true;
+    // Attached sockets stand or fall with the connection; it stays, so that sleepers wake up by it.
     if (control_fd >= 0)
-        nt_number_release(control_fd);
-    control_fd = -1;
+        nt_store_release(&nt_host_gone, true);
     return -ENETDOWN;
 }
 
@@ -68,10 +70,10 @@ static void say_gone(void)
 
 static int connect_locked(void)
 {
+    if (unreachable)
+        return -ENETDOWN;
     if (control_fd >= 0)
         return 0;
-    if (host_gone)
-        return -ENETDOWN;
     nt_numbers_yield(1);
     int fd = nt_real.socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0)
@@ -85,7 +87,7 @@ static int connect_locked(void)
         errno = saved;
         return gone("connect to");
     }
-    control_fd = fd;
+    nt_store_release(&control_fd, fd);
     return 0;
 }
 
@@ -179,8 +181,8 @@ static int exchange(struct nt_control_call *call)
         if (got < 0)
             return gone("answer from");
     }
-    errno = ETIMEDOUT;
-    return gone("no answer from");
+    nt_log(NT_LOG_ERROR, "the syscall server does not answer");
+    return -ETIMEDOUT;
 }
 
 void nt_control_prepare(struct nt_control_call *call, enum nt_control_kind kind)
@@ -229,7 +231,7 @@ static int locked(int (*step)(void), struct nt_control_call *call)
         nt_thread_self()->count[NT_COUNT_SERVER]++;
         result = do_locked(call);
     }
-    if (host_gone && call != NULL)
+    if (unreachable && call != NULL)
         say_gone();
     (void)pthread_mutex_unlock(&lock);
     errno = saved;
@@ -240,6 +242,22 @@ int nt_control_open(void) { return locked(open_locked, NULL); }
 
 int nt_control_do(struct nt_control_call *call) { return locked(open_locked, call); }
 
+int nt_control_descriptor(void) { return nt_load_relaxed(&nt_host_gone) ? -1 : control_fd; }
+
+void nt_control_hung_up(void)
+{
+    int saved = errno;
+    (void)pthread_mutex_lock(&lock);
+    if (!unreachable) {
+        errno = 0;
+        (void)gone("it left");
+    }
+    nt_store_release(&nt_host_gone, true);
+    say_gone();
+    (void)pthread_mutex_unlock(&lock);
+    errno = saved;
+}
+
 void nt_control_before_fork(void) { (void)pthread_mutex_lock(&lock); }
 
 void nt_control_after_fork(void) { (void)pthread_mutex_unlock(&lock); }
@@ -247,6 +265,7 @@ void nt_control_after_fork(void) { (void)pthread_mutex_unlock(&lock); }
 void nt_control_child(void)
 {
     control_fd = -1; // closed with the rest of the shim's own descriptors
-    host_gone = false;
+    unreachable = false;
+    nt_host_gone = false;
     (void)pthread_mutex_unlock(&lock);
 }

@@ -26,9 +26,16 @@ bool nt_control_configured(void);
 // Connects and says hello; 0 or -ENETDOWN.
 int nt_control_open(void);
 void nt_control_prepare(struct nt_control_call *call, enum nt_control_kind kind);
-// Sends the request and waits for the reply: 0, the error that the server named (negative), or
-// -ENETDOWN if the host is gone, which is logged once.
+// Sends the request and waits for the reply: 0, the error that the server named (negative),
+// -ENETDOWN if the host is gone, which is logged once, or -ETIMEDOUT.
 int nt_control_do(struct nt_control_call *call);
+
+// The host's end was closed, and what used it was told: every newtos socket is broken from now on.
+extern bool nt_host_gone;
+// What to watch for that, with POLLRDHUP; -1: nothing any more.
+int nt_control_descriptor(void);
+// It was so: sets nt_host_gone, and says so.
+void nt_control_hung_up(void);
 
 // Around fork(): nobody else's request is under way; the child starts over.
 void nt_control_before_fork(void);

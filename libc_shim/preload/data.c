@@ -4,6 +4,7 @@
 
 #include "libc_shim/preload/blocking.h"
 #include "libc_shim/preload/connection.h"
+#include "libc_shim/preload/control.h"
 #include "libc_shim/preload/log.h"
 #include "libc_shim/preload/process.h"
 
@@ -83,10 +84,8 @@ static void called(struct nt_thread *self)
 static int would_block(struct nt_thread *self, struct nt_file *file, bool nonblocking,
                        uint32_t events, uint64_t timeout_ns, uint64_t *deadline_ns)
 {
-    if (nonblocking) {
-        nt_fruitless(self);
-        return -EAGAIN;
-    }
+    if (nonblocking)
+        return nt_fruitless(self);
     if (*deadline_ns == 0)
         *deadline_ns = nt_deadline_option(timeout_ns);
     return nt_wait_for(file, events, *deadline_ns);
@@ -305,7 +304,9 @@ static ssize_t send_iov(int fd, const char *call, const struct iovec *iov, int c
     if (NT_UNLIKELY(result != 0))
         return result;
     struct nt_thread *self = nt_thread_self();
-    result = send_all(self, file, iov, count, flags, address, length);
+    result = nt_load_relaxed(&nt_host_gone)
+                 ? -ENETDOWN
+                 : send_all(self, file, iov, count, flags, address, length);
     called(self);
     result = nt_data_sent(file, result, flags);
     nt_file_drop(file);

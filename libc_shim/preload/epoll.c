@@ -3,6 +3,7 @@
 #include "libc_shim/preload/epoll.h"
 
 #include "libc_shim/preload/blocking.h"
+#include "libc_shim/preload/control.h"
 #include "libc_shim/preload/log.h"
 #include "libc_shim/preload/numbers.h"
 #include "libc_shim/preload/process.h"
@@ -68,6 +69,8 @@ static struct nt_epoll *new_epoll(void)
     epoll->waiters = 0;
     epoll->in_kernel = 0;
     epoll->both = -1;
+    epoll->kernel_fds = 0;
+    epoll->told_gone = false;
     nt_store_release(&epoll->queue, (struct nt_event_queue *)NULL);
     return epoll;
 }
@@ -110,6 +113,8 @@ static int make_both(int epfd, int eventfd)
 {
     struct epoll_event bell = {.events = EPOLLIN | EPOLLET, .data.fd = eventfd};
     struct epoll_event kernel = {.events = EPOLLIN, .data.fd = -1};
+    struct epoll_event end = {.events = EPOLLRDHUP | EPOLLET, .data.fd = -2};
+    int control = nt_control_descriptor();
     nt_numbers_yield(1);
     int both = nt_real.epoll_create1(EPOLL_CLOEXEC);
     if (both < 0)
@@ -120,6 +125,8 @@ static int make_both(int epfd, int eventfd)
         nt_real.close(both);
         return error;
     }
+    if (control >= 0)
+        (void)nt_real.epoll_ctl(both, EPOLL_CTL_ADD, control, &end);
     return nt_number_reserve(both);
 }
 
@@ -130,7 +137,7 @@ static int give_queue(struct nt_epoll *epoll, int epfd)
         return 0;
     struct nt_event_queue *queue = nt_event_queue_take();
     if (queue == NULL)
-        return -ENOMEM;
+        return nt_load_relaxed(&nt_host_gone) ? -ENETDOWN : -ENOMEM;
     int both = make_both(epfd, queue->fd);
     struct nt_event_queue *none = NULL;
     nt_lock(&epoll->lock);
@@ -263,6 +270,7 @@ static int hold_instance(int epfd, int fd, struct nt_file **instance)
         int result = nt_epoll_adopt(epfd, false);
         if (result < 0)
             return result;
+        nt_epoll_kernel_added(epfd); // perhaps
     }
     *instance = nt_file_hold(epfd);
     if (*instance == NULL)
@@ -294,7 +302,10 @@ static int ctl_kernel(int epfd, int op, const struct nt_file *target, int fd,
     if (target != NULL && target->epoll->queue != NULL)
         nt_log_once("epoll_ctl: an epoll instance with newtos sockets inside another is not "
                     "supported: only its kernel descriptors are seen");
-    return nt_real.epoll_ctl(epfd, op, fd, event) == 0 ? 0 : -errno;
+    int result = nt_real.epoll_ctl(epfd, op, fd, event) == 0 ? 0 : -errno;
+    if (result == 0 && op == EPOLL_CTL_ADD)
+        nt_epoll_kernel_added(epfd);
+    return result;
 }
 
 static bool is_taken(int fd)
@@ -316,6 +327,16 @@ int nt_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
         nt_file_drop(target);
     errno = saved;
     return result;
+}
+
+void nt_epoll_kernel_added(int epfd)
+{
+    struct nt_file *file = nt_file_hold(epfd);
+    if (file == NULL)
+        return;
+    if (file->kind == NT_FILE_EPOLL)
+        __atomic_add_fetch(&file->epoll->kernel_fds, 1u, __ATOMIC_SEQ_CST);
+    nt_file_drop(file);
 }
 
 // -- Ending ----------------------------------------------------------------------------------

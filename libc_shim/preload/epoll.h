@@ -3,8 +3,9 @@
 // Behind each epoll number stays the kernel's own instance, in which the kernel's descriptors are
 // registered as ever. An instance without newtos sockets is nothing but that. With its first newtos
 // socket it gets an event queue, whose eventfd is registered, edge-triggered, in a second instance
-// `both`, together with the first: sleeping on `both` is sleeping on everything, one system call a
-// wake-up, and the program's own instance holds nothing of ours.
+// `both`, together with the first (and the control connection, for its end): sleeping on `both` is
+// sleeping on everything, one system call a wake-up, and the program's own instance holds nothing
+// of ours.
 //
 // Ready list, as in the kernel: registrations that may be ready, each at most once (`queued`), put
 // there by the queue's bitmap, by epoll_ctl, and by what the program itself does to the socket. A
@@ -46,6 +47,8 @@ struct nt_epoll {
     uint32_t ready_count; // of the list, guarded by ready_lock
     uint32_t waiters;     // threads that sleep on `both`
     uint32_t in_kernel;   // threads that sleep in the kernel's instance alone
+    uint32_t kernel_fds;  // registered in the kernel's instance, at most; 0: none ever was
+    bool told_gone;       // that the host is
     int both;
     struct nt_event_queue *queue; // NULL: no newtos socket so far
     struct nt_epoll *next_free;
@@ -66,6 +69,8 @@ struct nt_epoll_wait {
 int nt_epoll_adopt(int epfd, bool cloexec);
 int nt_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event);
 int nt_epoll_wait(const struct nt_epoll_wait *call);
+// A kernel descriptor was registered in the kernel's instance behind `epfd`.
+void nt_epoll_kernel_added(int epfd);
 
 // poll() on an epoll number: whether a newtos socket of it has something to report.
 bool nt_epoll_readable(struct nt_epoll *epoll);

@@ -3,6 +3,7 @@
 #include "libc_shim/preload/epoll.h"
 
 #include "libc_shim/preload/blocking.h"
+#include "libc_shim/preload/control.h"
 #include "libc_shim/preload/process.h"
 #include "libc_shim/preload/signals.h"
 #include "libc_shim/preload/slab.h"
@@ -80,7 +81,7 @@ static uint32_t look(struct nt_epoll_item *item)
     uint32_t seen = nt_sock_events(sock);
     if ((item->events & EPOLLET) != 0 && item->was_reported && item->reported == seen)
         return 0;
-    uint32_t ready = nt_sock_poll(&item->watch.file->sock) & item->events;
+    uint32_t ready = nt_level_of(&item->watch.file->sock) & item->events;
     if (ready == 0)
         return 0;
     item->reported = seen;
@@ -92,6 +93,16 @@ static uint32_t look(struct nt_epoll_item *item)
     return ready;
 }
 
+// The host is gone: all sockets are broken, which no server says any more. Under the lock.
+static void tell_gone(struct nt_epoll *epoll)
+{
+    epoll->told_gone = true;
+    for (struct nt_link *link = epoll->all.next; link != &epoll->all; link = link->next) {
+        ITEM_OF(link, all)->was_reported = false;
+        nt_epoll_push(ITEM_OF(link, all));
+    }
+}
+
 static int collect(struct nt_epoll *epoll, struct epoll_event *events, int max)
 {
     if (NT_UNLIKELY(nt_shared_any()))
@@ -99,6 +110,8 @@ static int collect(struct nt_epoll *epoll, struct epoll_event *events, int max)
     int count = 0;
     struct nt_link local;
     nt_lock(&epoll->lock);
+    if (NT_UNLIKELY(nt_load_relaxed(&nt_host_gone) && !epoll->told_gone))
+        tell_gone(epoll);
     sweep(epoll, (uint32_t)max);
     if (nt_load_relaxed(&epoll->ready_count) != 0) {
         uint32_t left = epoll->ready_count;
@@ -131,7 +144,7 @@ bool nt_epoll_readable(struct nt_epoll *epoll)
     for (struct nt_link *link = epoll->ready.next; link != &epoll->ready && !readable;
          link = link->next) {
         const struct nt_epoll_item *item = ITEM_OF(link, ready);
-        readable = (nt_sock_poll(&item->watch.file->sock) & item->events) != 0;
+        readable = (nt_level_of(&item->watch.file->sock) & item->events) != 0;
     }
     nt_unlock(&epoll->ready_lock);
     nt_unlock(&epoll->lock);
@@ -152,6 +165,8 @@ static int without_call(const struct nt_epoll *epoll, struct epoll_event *events
 static int look_at_kernel(struct nt_thread *self, const struct nt_epoll *epoll,
                           const struct nt_epoll_wait *call, int max)
 {
+    if (nt_load_relaxed(&epoll->kernel_fds) == 0)
+        return 0;
     self->kernel_skip = 0;
     self->kernel_looked_ns = nt_now_ns();
     self->count[NT_COUNT_KERNEL]++;
@@ -159,8 +174,10 @@ static int look_at_kernel(struct nt_thread *self, const struct nt_epoll *epoll,
     return count >= 0 ? without_call(epoll, call->events, count) : -errno;
 }
 
-static bool kernel_is_due(struct nt_thread *self)
+static bool kernel_is_due(struct nt_thread *self, const struct nt_epoll *epoll)
 {
+    if (nt_load_relaxed(&epoll->kernel_fds) == 0)
+        return false;
     return ++self->kernel_skip >= KERNEL_SKIP_CALLS ||
            nt_now_ns() - self->kernel_looked_ns >= KERNEL_SKIP_NS;
 }
@@ -170,45 +187,50 @@ static bool kernel_is_due(struct nt_thread *self)
 enum woken {
     WOKEN_BELL = 1,
     WOKEN_KERNEL = 2, // the kernel's instance has something
+    WOKEN_GONE = 4,   // the control connection has ended
 };
 
 // Both say which of enum woken it was, 0 at the deadline, or -errno.
 static int sleep_on_both(const struct nt_epoll *epoll, const struct nt_epoll_wait *call,
                          uint64_t deadline_ns)
 {
-    struct epoll_event event[2];
+    struct epoll_event event[3];
     struct timespec left = nt_time_left(deadline_ns);
     int count;
     if (deadline_ns == NT_FOREVER) {
-        count = nt_real.epoll_pwait(epoll->both, event, 2, -1, call->mask);
+        count = nt_real.epoll_pwait(epoll->both, event, 3, -1, call->mask);
     } else if (call->exact) {
-        count = nt_real.epoll_pwait2(epoll->both, event, 2, &left, call->mask);
+        count = nt_real.epoll_pwait2(epoll->both, event, 3, &left, call->mask);
     } else {
         int64_t ms = left.tv_sec * 1000 + (left.tv_nsec + NS_PER_MS - 1) / NS_PER_MS;
-        count = nt_real.epoll_pwait(epoll->both, event, 2, ms > INT32_MAX ? INT32_MAX : (int)ms,
+        count = nt_real.epoll_pwait(epoll->both, event, 3, ms > INT32_MAX ? INT32_MAX : (int)ms,
                                     call->mask);
     }
     if (count < 0)
         return -errno;
     int woken = 0;
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
         woken |= event[i].data.fd == -1 ? WOKEN_KERNEL : WOKEN_BELL;
+        woken |= event[i].data.fd == -2 ? WOKEN_GONE : 0;
+    }
     return woken;
 }
 
 static int sleep_on_shared(const struct nt_sleep *sleep, const struct nt_epoll_wait *call,
                            uint64_t deadline_ns)
 {
-    struct pollfd fds[3] = {{.fd = sleep->queue->fd, .events = POLLIN},
+    struct pollfd fds[4] = {{.fd = sleep->queue->fd, .events = POLLIN},
                             {.fd = sleep->shared->fd, .events = POLLIN},
-                            {.fd = call->epfd, .events = POLLIN}};
+                            {.fd = call->epfd, .events = POLLIN},
+                            {.fd = nt_control_descriptor(), .events = POLLRDHUP}};
     struct timespec left = nt_time_left(deadline_ns);
-    int count = nt_real.ppoll(fds, 3, deadline_ns == NT_FOREVER ? NULL : &left, call->mask);
+    int count = nt_real.ppoll(fds, 4, deadline_ns == NT_FOREVER ? NULL : &left, call->mask);
     if (count < 0)
         return -errno;
     if (fds[0].revents != 0)
         nt_event_queue_drain(sleep->queue);
-    return (fds[2].revents != 0 ? WOKEN_KERNEL : 0) | (count > 0 ? WOKEN_BELL : 0);
+    return (fds[2].revents != 0 ? WOKEN_KERNEL : 0) | (fds[3].revents != 0 ? WOKEN_GONE : 0) |
+           (count > 0 ? WOKEN_BELL : 0);
 }
 
 static int sleep_once(struct nt_thread *self, struct nt_epoll *epoll,
@@ -225,6 +247,8 @@ static int sleep_once(struct nt_thread *self, struct nt_epoll *epoll,
             woken = sleep.shared == NULL ? sleep_on_both(epoll, call, deadline_ns)
                                          : sleep_on_shared(&sleep, call, deadline_ns);
         nt_signals_keep_out(self, critical);
+        if (woken > 0 && (woken & WOKEN_GONE) != 0)
+            nt_control_hung_up();
     }
     nt_sleep_leave(&sleep, self);
     __atomic_sub_fetch(&epoll->waiters, 1u, __ATOMIC_SEQ_CST);
@@ -263,7 +287,7 @@ static int wait_with_sockets(struct nt_thread *self, struct nt_epoll *epoll,
     const uint32_t before = self->signals;
     nt_process_flush(self);
     for (;;) {
-        bool due = kernel_is_due(self) || look_now;
+        bool due = kernel_is_due(self, epoll) || look_now;
         int count = 0;
         if (due) // half of the room at most: newtos sockets get the rest
             count = look_at_kernel(self, epoll, call, (call->max + 1) / 2);
@@ -271,7 +295,7 @@ static int wait_with_sockets(struct nt_thread *self, struct nt_epoll *epoll,
             return count;
         count += collect(epoll, call->events + count, call->max - count);
         if (count == 0 && !patient) {
-            nt_fruitless(self);
+            (void)nt_fruitless(self);
             return due ? 0 : look_at_kernel(self, epoll, call, call->max);
         }
         if (count > 0) {

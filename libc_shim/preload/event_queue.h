@@ -16,7 +16,7 @@
 
 struct nt_event_queue {
     struct nt_queue queue; // number 0: none was left, the sockets are in everybody's
-    int fd;                // eventfd, blocking: a read of it restarts as SA_RESTART says
+    int fd;                // eventfd
     struct nt_event_queue *next_free;
 } NT_ALIGNED(64);
 

@@ -3,6 +3,7 @@
 #include "libc_shim/preload/poll.h"
 
 #include "libc_shim/preload/blocking.h"
+#include "libc_shim/preload/control.h"
 #include "libc_shim/preload/epoll.h"
 #include "libc_shim/preload/process.h"
 #include "libc_shim/preload/signals.h"
@@ -15,7 +16,7 @@ enum {
     SMALL = 32, // sets up to this size are kept on the stack
     KERNEL_SKIP_CALLS = 64,
     KERNEL_SKIP_NS = 1000000,
-    BELLS = 2, // the thread's, and everybody's
+    BELLS = 3, // the thread's, everybody's, and the control connection's end
 };
 
 // What is asked for, and where the answers come from. `kernel` holds a copy of the entries that the
@@ -79,7 +80,7 @@ static uint32_t level_of(struct nt_file *file)
 {
     switch ((enum nt_file_kind)file->kind) {
     case NT_FILE_SOCKET:
-        return nt_sock_poll(&file->sock);
+        return nt_level_of(&file->sock);
     case NT_FILE_EPOLL:
         return nt_epoll_readable(file->epoll) ? POLLIN | POLLRDNORM : 0;
     case NT_FILE_INHERITED:
@@ -197,6 +198,7 @@ static int sleep_once(struct nt_thread *self, struct set *set, uint64_t deadline
         own[0] = (struct pollfd){.fd = sleep.queue->fd, .events = POLLIN};
         own[1] =
             (struct pollfd){.fd = sleep.shared == NULL ? -1 : sleep.shared->fd, .events = POLLIN};
+        own[2] = (struct pollfd){.fd = nt_control_descriptor(), .events = POLLRDHUP};
         struct timespec left = nt_time_left(deadline_ns);
         uint32_t critical = nt_signals_let_in(self);
         errno = EINTR;
@@ -208,6 +210,8 @@ static int sleep_once(struct nt_thread *self, struct set *set, uint64_t deadline
         nt_signals_keep_out(self, critical);
         if (ready > 0 && own[0].revents != 0)
             nt_event_queue_drain(sleep.queue);
+        if (ready > 0 && own[2].revents != 0)
+            nt_control_hung_up();
     }
     nt_sleep_leave(&sleep, self);
     lower_epolls(set);
@@ -219,7 +223,7 @@ static int block(struct nt_thread *self, struct set *set, uint64_t deadline_ns,
                  const sigset_t *mask)
 {
     if (nt_thread_queue(self) == NULL)
-        return -ENOMEM;
+        return nt_load_relaxed(&nt_host_gone) ? look(set) : -ENOMEM;
     const struct nt_watch *mark = self->watches;
     const uint32_t before = self->signals;
     int result = 0;
@@ -256,7 +260,7 @@ static int poll_set(struct set *set, uint64_t deadline_ns, const sigset_t *mask)
     }
     ready = look_at_kernel(self, set, mask);
     if (ready == 0 && deadline_ns == 0)
-        nt_fruitless(self);
+        (void)nt_fruitless(self);
     if (ready != 0 || deadline_ns == 0)
         return ready;
     while (nt_idle_again(self))

@@ -104,8 +104,12 @@ NT_SYMBOL(int, select, (int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *
 // The target alone may be ours, too: an epoll number from before the shim was loaded.
 NT_SYMBOL(int, epoll_ctl, (int epfd, int op, int fd, struct epoll_event *event))
 {
-    if (nt_fd_is_kernel(fd) && (nt_fd_is_kernel(epfd) || nt_fd_get(epfd) >= NT_FD_FIRST))
-        return nt_real.epoll_ctl(epfd, op, fd, event);
+    if (nt_fd_is_kernel(fd) && (nt_fd_is_kernel(epfd) || nt_fd_get(epfd) >= NT_FD_FIRST)) {
+        int result = nt_real.epoll_ctl(epfd, op, fd, event);
+        if (result == 0 && op == EPOLL_CTL_ADD && !nt_fd_is_kernel(epfd))
+            nt_epoll_kernel_added(epfd);
+        return result;
+    }
     return (int)NT_OURS(nt_epoll_ctl(epfd, op, fd, event));
 }
 

@@ -1,6 +1,8 @@
 """What has nothing to do with the network goes to the kernel as if the shim were not there."""
 
+import ast
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Callable
@@ -84,41 +86,86 @@ def test_host_that_is_gone(shim: str, tmp_path: Path, family: str) -> None:
     assert control in done.stderr
 
 
+GONE = """
+import errno, select, socket, sys, threading
+
+listener = socket.socket()
+listener.bind(("127.0.0.1", 0))
+listener.listen()
+client = socket.create_connection(listener.getsockname())
+server, _ = listener.accept()
+answers = {}
+
+def answer(name, call):
+    try:
+        answers[name] = call()
+    except OSError as error:
+        answers[name] = errno.errorcode[error.errno]
+
+poller, edges, levels = select.poll(), select.epoll(), select.epoll()
+poller.register(server, select.POLLIN)
+edges.register(server, select.EPOLLIN | select.EPOLLET)
+levels.register(listener, select.EPOLLIN)
+calls = {
+    "recv": lambda: server.recv(1),
+    "accept": lambda: listener.accept(),
+    "poll": lambda: poller.poll()[0][1],
+    "edges": lambda: edges.poll()[0][1],
+    "levels": lambda: levels.poll()[0][1],
+    "select": lambda: len(select.select([server], [], [])[0]),
+}
+threads = [threading.Thread(target=answer, args=item) for item in calls.items()]
+for thread in threads:
+    thread.start()
+print("ready", flush=True)
+for thread in threads:
+    thread.join()
+server.setblocking(False)
+answer("again", lambda: server.recv(1))
+answer("send", lambda: client.send(b"x"))
+answer("bind", lambda: client.bind(("127.0.0.1", 0)))
+answer("socket", lambda: socket.socket())
+print(answers)
+"""
+
+
 def test_host_that_goes(fake_host: str, shim: str) -> None:
-    """The host dies under a program: what needs it says ENETDOWN, and why, once."""
-    code = (
-        "import socket, errno, os, sys\n"
-        "s = socket.socket()\n"
-        "print(s.fileno(), flush=True)\n"
-        "sys.stdin.readline()\n"
-        "for _ in range(2):\n"
-        "    try: s.bind(('127.0.0.1', 0))\n"
-        "    except OSError as error: print(errno.errorcode[error.errno])\n"
-    )
-    # Stopped before its end is heard of, a fixture would complain: so one of our own.
+    """The host dies under a program: whoever blocks wakes up, and all is ENETDOWN."""
     before = os.environ.get("LD_PRELOAD", "")
-    env = dict(os.environ, LD_PRELOAD=f"{before} {shim}", NEWTOS_CONTROL=fake_host + ".2")
+    control = fake_host + ".2"  # a host of our own: the fixture's must live
+    env = dict(os.environ, LD_PRELOAD=f"{before} {shim}", NEWTOS_CONTROL=control)
     with subprocess.Popen(
-        [sys.executable, Path(__file__).parent / "fake_host.py", fake_host + ".2"],
+        [sys.executable, Path(__file__).parent / "fake_host.py", control],
         stdout=subprocess.PIPE,
         text=True,
     ) as host:
         assert host.stdout is not None
         host.stdout.readline()
         with subprocess.Popen(
-            [sys.executable, "-c", code],
+            [sys.executable, "-c", GONE],
             env=env,
-            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         ) as program:
             assert program.stdout is not None
-            assert program.stdout.readline() == "3\n"
+            assert program.stdout.readline() == "ready\n"
             host.kill()
             host.wait()
-            out, err = program.communicate("\n", timeout=30)
-    assert out == "ENETDOWN\nENETDOWN\n"
+            out, err = program.communicate(timeout=30)
+    broken = select.POLLIN | select.POLLERR | select.POLLHUP
+    assert ast.literal_eval(out) == {
+        "recv": "ENETDOWN",
+        "accept": "ENETDOWN",
+        "poll": broken,
+        "edges": broken,
+        "levels": broken,
+        "select": 1,
+        "again": "ENETDOWN",
+        "send": "ENETDOWN",
+        "bind": "EINVAL",  # it is bound
+        "socket": "ENETDOWN",
+    }
     assert err.count("\n") == 1
     assert "the host is gone" in err
 
