@@ -24,6 +24,7 @@ def scribbler(c_program: Build) -> str:
 
 
 @pytest.mark.apps("lighttpd", "wrk", "curl")
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seeds", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_scribbler_harms_only_itself(
     hosts: RealHosts, site: Site, scribbler: str, seeds: int
@@ -47,6 +48,9 @@ def test_a_scribbler_harms_only_itself(
         # And when the ruined programs are cleaned up after.
         fetch = ["sh", "-c", f"curl -sSf http://{ADDRESS}/big | sha256sum"]
         assert hosts.run(CLIENT, fetch).split()[0] == site.big_sha256
+        # Whatever they hold is taken back: only lighttpd's areas are left.
+        until(lambda: hosts.tcp_counter(CLIENT, "tcbs_in_use") == 0, "their connections are gone")
+        until(lambda: len(hosts.areas()) == 1, "their areas are gone")
         assert hosts.pids() == before
 
 
