@@ -213,12 +213,12 @@ const char *nt_sim_pair_listen(struct nt_sim_pair *pair, const uint8_t addr[8], 
                                uint32_t backlog)
 {
     for (uint32_t i = 0; i < 2; i++) {
-        const char *why = listen_on(pair, i, addr + 4 * i, port, backlog);
+        const char *why = listen_on(pair, i, &addr[4 * (size_t)i], port, backlog);
         if (why != NULL)
             return why;
         struct sockaddr_in *peer = &pair->peer[1 - i];
         *peer = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port)};
-        memcpy(&peer->sin_addr, addr + 4 * i, 4);
+        memcpy(&peer->sin_addr, &addr[4 * (size_t)i], 4);
         pair->program[1 - i]->peer = (struct sockaddr *)peer;
         pair->program[1 - i]->peer_bytes = sizeof(*peer);
     }

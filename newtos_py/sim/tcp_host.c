@@ -296,6 +296,14 @@ bool nt_sim_host_deliver(struct nt_sim_host *host, const uint8_t *packet, uint32
     return nt_producer_push(&host->ip_out, &desc);
 }
 
+bool nt_sim_host_push_desc(struct nt_sim_host *host, const struct nt_desc *desc, bool whole)
+{
+    struct nt_desc copy = *desc;
+    if (whole)
+        copy.check = nt_desc_check(host->ip_out.tail);
+    return nt_producer_push(&host->ip_out, &copy);
+}
+
 static void pass_fence(struct nt_sim_host *host, uint32_t number)
 {
     host->fence_seen = number > host->fence_seen ? number : host->fence_seen;
@@ -413,6 +421,11 @@ struct nt_listener *nt_sim_host_listener(struct nt_sim_host *host, uint32_t numb
     listener->mapped = true;
     nt_assert(nt_tcp_map_listener(host->tcp, number, &listener->view) == 0);
     return &listener->view;
+}
+
+struct nt_listener *nt_sim_host_listener_view(struct nt_sim_host *host, uint32_t number)
+{
+    return &host->listener[number].view;
 }
 
 void *nt_sim_host_area_part(struct nt_sim_host *host, uint32_t number, uint32_t part,

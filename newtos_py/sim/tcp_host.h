@@ -64,6 +64,8 @@ const void *nt_sim_host_arena(const struct nt_sim_host *host, uint64_t *bytes);
 // Hands a packet up; false if no buffer is free (it is lost). `flags`: enum nt_desc_flags.
 bool nt_sim_host_deliver(struct nt_sim_host *host, const uint8_t *packet, uint32_t len,
                          uint8_t flags, uint8_t kind);
+// Pushes a descriptor as it is; `whole`: with the check word that its slot must have.
+bool nt_sim_host_push_desc(struct nt_sim_host *host, const struct nt_desc *desc, bool whole);
 // The next packet that goes out, gathered, checksums complete. False: none. Fences are passed.
 bool nt_sim_host_collect(struct nt_sim_host *host, struct nt_sim_packet *packet);
 // Holds fences back (true) or passes all there were (false).
@@ -81,6 +83,8 @@ const struct nt_area *nt_sim_host_area(struct nt_sim_host *host, uint32_t number
 // Makes listener region `number` anew and maps it.
 struct nt_listener *nt_sim_host_listener(struct nt_sim_host *host, uint32_t number,
                                          uint32_t backlog);
+
+struct nt_listener *nt_sim_host_listener_view(struct nt_sim_host *host, uint32_t number);
 
 enum nt_sim_part { NT_SIM_PROGRAM_SIDE = 0, NT_SIM_SERVER_SIDE = 1, NT_SIM_HINT_SIDE = 2 };
 

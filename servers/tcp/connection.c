@@ -154,7 +154,7 @@ void nt_tcb_enter_established(struct nt_tcp_engine *tcp, struct nt_tcb *t)
 {
     t->state = NT_TCP_ESTABLISHED;
     t->flags &= ~(uint32_t)NT_TCB_SYN_DUE; // the SYN came twice in one batch with what follows it
-    if (t->flags & NT_TCB_TIMESTAMPS) // not before: a SYN names the MSS without options
+    if (t->flags & NT_TCB_TIMESTAMPS)      // not before: a SYN names the MSS without options
         t->rcv_mss = (uint16_t)(t->rcv_mss - NT_TCP_TIMESTAMP_BYTES);
     t->retries = 0;
     t->stuck_since_ms = 0;

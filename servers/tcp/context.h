@@ -159,7 +159,6 @@ struct nt_tcp_engine {
     struct nt_pool pool[NT_TCP_POOLS];
     struct nt_regions regions;
     struct nt_bells bells;
-    bool recovered;
     // time of this step
     uint64_t now_ns;
     uint32_t now_ms;
@@ -207,9 +206,11 @@ struct nt_tcp_engine {
     uint32_t fenced_first; // bindings that wait for a fence, in the order of their fences
     uint32_t fenced_last;
     uint32_t return_pending; // bits of the pools that got buffers back in this batch
-    bool to_syscall_used;
     uint32_t challenge_second;
     uint32_t challenges;
+    bool recovered;
+    bool to_syscall_used;
+    bool reply_waiting; // an answer found no room
 };
 
 // -- Touching ------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ static void derive_key(uint8_t key[16], uint64_t seed, uint8_t purpose)
         uint8_t from[16] = {purpose, half};
         memcpy(from + 8, &seed, sizeof(seed));
         uint64_t word = nt_siphash(from, &seed, sizeof(seed));
-        memcpy(key + 8 * half, &word, sizeof(word));
+        memcpy(&key[(size_t)8 * half], &word, sizeof(word));
     }
 }
 
@@ -100,8 +100,8 @@ static void init_arena(struct nt_tcp_engine *tcp)
     derive_key(globals->isn_key, tcp->config.seed, 'i');
     derive_key(globals->port_key, tcp->config.seed, 'p');
     derive_key(globals->hash_key, tcp->config.seed, 'h');
-    for (uint8_t i = 0; i < NT_TCP_PORT_CURSORS; i++)
-        globals->port_cursor[i] = (uint32_t)nt_siphash(globals->port_key, &i, 1);
+    for (uint32_t i = 0; i < NT_TCP_PORT_CURSORS; i++)
+        globals->port_cursor[i] = (uint32_t)nt_siphash(globals->port_key, &i, sizeof(i));
     for (uint32_t i = 0; i < tcp->config.shape.tcbs; i++)
         tcp->tcb[i].area = NT_TCP_NO_AREA;
 }
@@ -342,7 +342,7 @@ static uint64_t next_deadline(void *context)
         uint64_t tick = tcp->now_ns / NT_TCP_TICK_NS + (uint32_t)(ahead > 0 ? ahead : 0);
         first = nt_min_u64(first, tick * NT_TCP_TICK_NS);
     }
-    if (nt_tcp_lists_waiting(tcp) || tcp->fenced_first != NT_NO_INDEX || tcp->dying_areas != 0 ||
+    if (nt_tcp_lists_waiting(tcp) || tcp->fenced_first != NT_NO_INDEX || tcp->reply_waiting ||
         tcp->closing_listeners != 0)
         first = nt_min_u64(first, tcp->now_ns + LOOK_AGAIN_NS);
     return first;

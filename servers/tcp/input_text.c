@@ -60,17 +60,14 @@ static void copy_in_order(struct nt_tcb *t, uint8_t *ring, const struct nt_segme
     uint32_t cursor = nt_tcb_rx_cursor(t, segment->seq), len = segment->len;
     uint32_t size = nt_geometry_size(*geometry);
     uint32_t to_end = size - nt_geometry_position(*geometry, cursor);
-    uint32_t first = len;
-    if (len >= to_end) {
-        first = to_end;
-        if (ring_wants_growth(t) && nt_geometry_can_double(*geometry, cursor + to_end)) {
-            copy_in(ring, *geometry, cursor, segment->payload, first);
-            *geometry = nt_geometry_double(*geometry, cursor + first);
-            copy_in(ring, *geometry, cursor + first, segment->payload + first, len - first);
-            return;
-        }
+    if (len < to_end || !ring_wants_growth(t) ||
+        !nt_geometry_can_double(*geometry, cursor + to_end)) {
+        copy_in(ring, *geometry, cursor, segment->payload, len);
+        return;
     }
-    copy_in(ring, *geometry, cursor, segment->payload, len);
+    copy_in(ring, *geometry, cursor, segment->payload, to_end);
+    *geometry = nt_geometry_double(*geometry, cursor + to_end);
+    copy_in(ring, *geometry, cursor + to_end, segment->payload + to_end, len - to_end);
 }
 
 void nt_tcp_ack_now(struct nt_tcp_engine *tcp, struct nt_tcb *t)

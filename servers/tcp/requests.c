@@ -10,7 +10,8 @@
 bool nt_tcp_reply(struct nt_tcp_engine *tcp, const struct nt_request *reply)
 {
     struct nt_producer *out = &tcp->to_syscall;
-    if (nt_producer_room(out, 1) == 0)
+    tcp->reply_waiting = nt_producer_room(out, 1) == 0;
+    if (tcp->reply_waiting)
         return false;
     struct nt_desc *desc = nt_producer_slot(out);
     memset(desc, 0, offsetof(struct nt_desc, data));

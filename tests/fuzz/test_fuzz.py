@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 # A few seconds each.
-COUNTS = {"parsers": 100_000, "ip": 4_000, "udp": 2_000, "tcp": 2_000}
+COUNTS = {"parsers": 100_000, "ip": 4_000, "udp": 2_000, "tcp": 2_000, "tcp_crash": 1_000}
 SANITIZER = "address,undefined"
 
 
