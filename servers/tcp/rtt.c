@@ -47,8 +47,8 @@ void nt_tcp_rtt_acked(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t ack)
     t->rto_ms = rto_of_samples(t); // §5.7: new data acknowledged end the backing off
 }
 
-// A probe comes well before the timeout (RFC 8985 §7.2), where more than one segment is outstanding:
-// of one, the acknowledgement may be delayed for longer.
+// A probe comes well before the timeout (RFC 8985 §7.2), where more than one segment is
+// outstanding: of one, the acknowledgement may be delayed for longer.
 bool nt_tcp_probe_first(const struct nt_tcb *t)
 {
     return t->state != NT_TCP_SYN_SENT && t->state != NT_TCP_SYN_RCVD && t->srtt_us != 0 &&

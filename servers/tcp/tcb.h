@@ -70,7 +70,7 @@ enum nt_tcb_flags {
     NT_TCB_WINDOW_LIMITED = 131072, // in this lap of the RX ring the window was what held the peer
     NT_TCB_CWND_LIMITED = 262144,   // cwnd was what held us since the last acknowledgement
     NT_TCB_FENCE = 524288,          // unacknowledged bytes may be referenced when the slot is freed
-    NT_TCB_PROBED = 2097152, // the probe timeout has come since the last new acknowledgement
+    NT_TCB_PROBED = 2097152,        // the probe timeout has come since the last new acknowledgement
     NT_TCB_WINDOW_UPDATE = 1048576, // the window was announced smaller than half the ring
 };
 
