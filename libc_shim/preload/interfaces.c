@@ -99,7 +99,7 @@ static void mask_bytes(uint8_t *out, int bytes, int bits)
 {
     memset(out, 0, (size_t)bytes);
     for (int bit = 0; bit < bits; bit++)
-        out[bit / 8] |= (uint8_t)(0x80u >> (bit % 8));
+        out[bit / 8] = (uint8_t)(out[bit / 8] | 0x80u >> (bit % 8));
 }
 
 static void fill_ipv4(struct node *node, const struct address *entry)
