@@ -568,6 +568,10 @@ bool nt_tcp_probe_first(const struct nt_tcb *t);
 // The start of fast recovery, or, in it, the first unacknowledged segment once more.
 void nt_tcp_recover_loss(struct nt_tcp_engine *tcp, struct nt_tcb *t);
 void nt_tcp_rto_backoff(struct nt_tcb *t);
+// undo.c: before a loss changes anything, and with the first new acknowledgement after it. True: it
+// was none, and all is as before.
+void nt_tcp_undo_save(struct nt_tcp_engine *tcp, struct nt_tcb *t);
+bool nt_tcp_undo(struct nt_tcp_engine *tcp, struct nt_tcb *t, const struct nt_tcp_header *header);
 
 // recover.c, audit.c
 int nt_tcp_recover(struct nt_tcp_engine *tcp, char *why, uint64_t why_bytes);

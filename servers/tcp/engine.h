@@ -75,7 +75,8 @@ enum nt_tcp_counter { // nt_status.counter; the names are in servers/tcp/__init_
     NT_TCP_COMMITS = 39,
     NT_TCP_ACTIVITY_LOOKS = 40,
     NT_TCP_LOSS_PROBES = 41,
-    NT_TCP_COUNTERS = 42,
+    NT_TCP_SPURIOUS_LOSSES = 42,
+    NT_TCP_COUNTERS = 43,
 };
 
 struct nt_tcp_shape { // sizes of the arena's tables

@@ -36,6 +36,7 @@ static void send_lost(struct nt_tcp_engine *tcp, struct nt_tcb *t)
 void nt_tcp_recover_loss(struct nt_tcp_engine *tcp, struct nt_tcb *t)
 {
     if (!(t->flags & NT_TCB_RECOVERY)) {
+        nt_tcp_undo_save(tcp, t);
         t->recover = t->snd_max;
         t->flags |= NT_TCB_RECOVERY;
         t->flags &= ~(uint32_t)NT_TCB_RTT_TIMING;
@@ -64,8 +65,9 @@ static void recovery_ack(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t a
     send_lost(tcp, t);
 }
 
-static void new_ack(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t ack)
+static void new_ack(struct nt_tcp_engine *tcp, struct nt_tcb *t, const struct nt_tcp_header *header)
 {
+    uint32_t ack = header->ack;
     uint32_t acked = ack - t->snd_una, flight = t->snd_max - t->snd_una;
     if (t->snd_una == t->iss)
         acked--; // the SYN
@@ -80,6 +82,7 @@ static void new_ack(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t ack)
     t->retries = 0;
     t->stuck_since_ms = 0;
     nt_txn_crash_point(&tcp->txn);
+    (void)nt_tcp_undo(tcp, t, header);
     if (t->flags & NT_TCB_RECOVERY) {
         recovery_ack(tcp, t, acked);
     } else {
@@ -182,7 +185,7 @@ enum nt_tcp_next nt_tcp_input_ack(struct nt_tcp_engine *tcp, struct nt_tcb *t,
         return NT_TCP_DONE;
     }
     if (nt_seq_gt(header->ack, t->snd_una))
-        new_ack(tcp, t, header->ack);
+        new_ack(tcp, t, header);
     else if (is_duplicate(t, segment))
         duplicate_ack(tcp, t);
     update_send_window(t, segment);

@@ -23,11 +23,11 @@
 
 enum {
     NT_TCP_ARENA_KIND = 0x4e545450,
-    NT_TCP_ARENA_LAYOUT = 1,
+    NT_TCP_ARENA_LAYOUT = 2,
     NT_TCP_NO_AREA = 0xffff,
     // Out-of-order ranges kept a connection. More holes than this at once are rare, and what is
     // dropped is sent again.
-    NT_TCP_OOO_RANGES = 15,
+    NT_TCP_OOO_RANGES = 13,
     NT_TCP_REPLIES = 64,      // replies kept for requests that are repeated
     NT_TCP_PORT_CURSORS = 16, // RFC 6056 §3.3.4: the table of counters
     NT_TCP_BINDING_PAGE = 64, // slots a page of bindings
@@ -71,7 +71,7 @@ enum nt_tcb_flags {
     NT_TCB_CWND_LIMITED = 262144,   // cwnd was what held us since the last acknowledgement
     NT_TCB_FENCE = 524288,          // unacknowledged bytes may be referenced when the slot is freed
     NT_TCB_PROBED = 2097152,        // the probe timeout has come since the last new acknowledgement
-    NT_TCB_WINDOW_UPDATE = 1048576, // the window was announced smaller than half the ring
+    NT_TCB_UNDO = 1048576, // the next new acknowledgement says whether a loss was one: undo.c
 };
 
 struct nt_tcb_range {
@@ -153,10 +153,14 @@ struct nt_tcb {
     uint8_t rx_want_log2;
     uint16_t rcv_mss; // what the peer's full segments carry
     uint16_t pad[3];
-    // lines 4 and 5: out of order
+    // lines 4 and 5: out of order, losses
     uint32_t cold_mark;
-    uint32_t pad2;
-    struct nt_tcb_range ooo[15];
+    // What a loss changed, to be put back if it was none (UNDO; undo.c).
+    uint32_t undo_cwnd;
+    uint32_t undo_ssthresh;
+    uint32_t undo_timestamp;
+    uint32_t pad2[2];
+    struct nt_tcb_range ooo[13];
 };
 
 struct nt_time_wait {

@@ -45,6 +45,8 @@ static void retransmission_timeout(struct nt_tcp_engine *tcp, struct nt_tcb *t)
         return;
     }
     nt_tcp_count(tcp, NT_TCP_TIMEOUTS);
+    if (t->retries == 0)
+        nt_tcp_undo_save(tcp, t);
     nt_cc_timeout(t, t->snd_max - t->snd_una, t->retries == 0);
     t->retries++;
     nt_tcp_rto_backoff(t);

@@ -150,6 +150,34 @@ def test_the_round_trip_sets_the_timeout(d: Dialogue) -> None:
     peer.expect_nothing()
 
 
+def test_a_timeout_that_was_too_early(d: Dialogue) -> None:
+    """The peer was busy, nothing was lost: its answer is to the original (RFC 3522)."""
+    sock, peer = connected(d)
+    send_segments(sock, peer, 8)
+    d.after(ms=250)
+    while d.heard("10.0.0.3", 5000):
+        peer.expect(ACK, MSS, seq=1)  # once for the probe, once for the timeout
+    peer.ts_recent -= 240  # the echo of what was sent first
+    peer.send(ACK, ack=1 + 4 * MSS)
+    peer.expect_nothing()
+    peer.send(ACK, ack=1 + 8 * MSS)
+    assert sock.send(b"x" * (11 * MSS)) == 11 * MSS
+    d.run()
+    assert len(d.heard("10.0.0.3", 5000)) >= 10  # the window is what it was
+    assert d.counted("spurious_losses", 1)
+
+
+def test_a_loss_is_not_taken_back(d: Dialogue) -> None:
+    sock, peer = connected(d)
+    send_segments(sock, peer, 8)
+    d.after(ms=250)
+    while d.heard("10.0.0.3", 5000):
+        peer.expect(ACK, MSS, seq=1)
+    peer.send(ACK, ack=1 + MSS)
+    peer.expect(ACK, MSS, seq=1 + MSS)
+    assert d.counter("spurious_losses") == 0
+
+
 def test_lost_fin(d: Dialogue) -> None:
     sock, peer = connected(d)
     sock.send(b"bye")
