@@ -6,6 +6,8 @@ enum {
     // How long a gathered buffer may lie unnoticed when nothing else wakes us: a quarter of the
     // time in which a LAN's ping would fill the table at ten a second.
     COLLECT_INTERVAL_MS = 10,
+    // A driver that lost its arena may have lost a fence with it: then another is sent.
+    AGAIN_MS = 200,
 };
 
 static bool push(struct nt_ip *ip, uint32_t driver, uint32_t source, uint32_t number)
@@ -81,7 +83,18 @@ void nt_ip_in_flight_add(struct nt_ip *ip, uint32_t driver, uint32_t buffer)
     entry->driver = driver;
     entry->fence = ++sequence->fence;
     pass(ip, driver, NT_FENCE_IP, entry->fence);
+    ip->link[driver].fence_sent_ns = ip->now_ns;
     nt_ip_timer(ip, ip->now_ns + COLLECT_INTERVAL_MS * NT_IP_MS);
+}
+
+// What is in flight stays so: the last fence is sent again, which stands for all before it.
+static void send_again(struct nt_ip *ip, uint32_t driver)
+{
+    struct nt_ip_link *link = &ip->link[driver];
+    if (ip->now_ns - link->fence_sent_ns < AGAIN_MS * NT_IP_MS)
+        return;
+    link->fence_sent_ns = ip->now_ns;
+    pass(ip, driver, NT_FENCE_IP, ip->state->sequence.fence);
 }
 
 void nt_ip_in_flight_collect(struct nt_ip *ip)
@@ -92,6 +105,7 @@ void nt_ip_in_flight_collect(struct nt_ip *ip)
             continue;
         const struct nt_status *status = ip->link[entry->driver].status;
         if (nt_load_acquire(&status->fence[NT_FENCE_IP]) < entry->fence) {
+            send_again(ip, entry->driver);
             nt_ip_timer(ip, ip->now_ns + COLLECT_INTERVAL_MS * NT_IP_MS);
             continue;
         }

@@ -144,6 +144,7 @@ struct nt_ip_link { // a driver
     struct nt_pool pool;
     const struct nt_status *status;
     uint64_t full_since_ns; // its channel has had no room for an input since then; 0: it has
+    uint64_t fence_sent_ns; // of our own fences, the last one
 };
 
 struct nt_ip_upper { // a TCP server, or UDP

@@ -3,7 +3,7 @@
 import pytest
 
 from newtos_py.sim import packets
-from newtos_py.sim.ip_lab import ICMP_ERROR, MAC, OUR, PEER, IpLab
+from newtos_py.sim.ip_lab import FENCE, ICMP_ERROR, MAC, OUR, PEER, IpLab
 from newtos_py.sim.packets import Ipv4
 
 UDP_PACKET = packets.udp(PEER, 7, OUR, 9, b"x" * 30)
@@ -48,6 +48,20 @@ def test_the_reply_is_the_drivers_until_its_fence(lab: IpLab) -> None:
     lab.run(after_ms=100)
     assert lab.buffers_free() == (47, 12)
     lab.wire.pass_fences(descs)
+    lab.run(after_ms=20)
+    assert lab.buffers_free() == (48, 12)
+
+
+def test_a_fence_that_a_driver_lost_is_sent_again(lab: IpLab) -> None:
+    lab.learn()
+    lab.wire.deliver_ip(packets.ipv4(ping(1000)))
+    lab.run()
+    lost = [desc for desc in lab.wire.from_ip.pop_all() if desc.kind == FENCE]
+    assert len(lost) == 1
+    lab.run(after_ms=150)
+    assert lab.wire.from_ip.pop_all() == []
+    lab.run(after_ms=100)
+    lab.wire.frames()  # passes it
     lab.run(after_ms=20)
     assert lab.buffers_free() == (48, 12)
 
