@@ -136,10 +136,20 @@ static void jump_out(void *world)
     longjmp(((struct nt_world *)world)->crash, 1); // NOLINT: a death has no way back
 }
 
-// The engine is gone, its memory stays.
+static bool loses_arena(struct nt_world_node *node)
+{
+    bool may = node->role == NT_WORLD_WIRE || node->role == NT_WORLD_IP;
+    return may && nt_world_chance(node->world, node->world->tuning.cold_ppm);
+}
+
+// The engine is gone, its memory stays; all of it, or all but its arena.
 static void die(struct nt_world_node *node, const char *how)
 {
     struct nt_world *world = node->world;
+    if (loses_arena(node)) {
+        memset(node->arena.base, 0, node->arena.bytes);
+        how = "dies and loses its arena";
+    }
     NT_WORLD_TRACE(&world->trace, NT_WORLD_TRACE_EVENTS, world->now_ns, "%s %s", node->name, how);
     trace_wires(node);
     node->kind->free(node);
@@ -168,6 +178,7 @@ static void restart(struct nt_world_node *node)
         return;
     NT_WORLD_TRACE(&world->trace, NT_WORLD_TRACE_EVENTS, world->now_ns,
                    "%s is back, generation %" PRIu32, node->name, node->status->generation);
+    node->safe_ns = world->now_ns + world->tuning.life_ns;
     trace_wires(node);
     ring_all(world, node->engine->bells);
     (void)audit(node);
@@ -177,7 +188,7 @@ static void restart(struct nt_world_node *node)
 static bool arm(struct nt_world_node *node)
 {
     struct nt_world *world = node->world;
-    if (world->calm || node->crashes_left == 0 ||
+    if (world->calm || world->now_ns < node->safe_ns || node->crashes_left == 0 ||
         !nt_world_chance(world, world->tuning.crash_ppm[node->role]))
         return false;
     uint64_t points = node->points < POINTS_MIN ? POINTS_MIN : node->points;

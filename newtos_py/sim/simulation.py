@@ -91,10 +91,14 @@ class Tuning:
     step_ns: int = 2000
     crash: Mapping[Role, float] = field(default_factory=dict)
     restart_us: int = 5000
+    # A server does not die again so soon.
+    life_us: int = 0
     stall: float = 0
     stall_us: int = 0
     # An engine is audited after every so many of its steps; 0: at the end only.
     audit_every: int = 16
+    # Of deaths: those that take the arena along. Not for TCP and UDP, whose sockets would be lost.
+    cold: float = 0
     # Channels' indices start shortly before they wrap.
     wrap: bool = False
 
@@ -114,8 +118,10 @@ class Simulation:
         for name in ("start_ns", "budget_max", "step_ns", "audit_every"):
             setattr(config, name, getattr(tuning, name))
         config.restart_ns = tuning.restart_us * 1000
+        config.life_ns = tuning.life_us * 1000
         config.stall_ns = tuning.stall_us * 1000
         config.stall_ppm = _ppm(tuning.stall)
+        config.cold_ppm = _ppm(tuning.cold)
         config.wrap = tuning.wrap
         for role, chance in tuning.crash.items():
             config.crash_ppm[role] = _ppm(chance)
@@ -290,6 +296,13 @@ class SimHost:
         self.addresses: list[str] = []
         self.host = lib.nt_world_host_new(sim.world, name.encode())
         self.control = Control(self, lib.nt_world_syscall_node(self.host))
+
+    def seen_from(self, other: "SimHost") -> str:
+        """This host's address on the wire to another; its first one for itself."""
+        if other is self:
+            return self.addresses[0]
+        theirs = {address.rsplit(".", 1)[0] for address in other.addresses}
+        return next(a for a in self.addresses if a.rsplit(".", 1)[0] in theirs)
 
     def add_program(self, *, slots: int = 64) -> "SimProgram":
         """A program with a socket area of so many slots in each transport server."""

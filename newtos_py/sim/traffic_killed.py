@@ -16,8 +16,8 @@ _PATIENCE_US = 300_000_000
 
 def tcp_killed(sim: Simulation, hosts: list[SimHost]) -> None:
     """A program is killed in the middle: its peers see a reset or an end, and nothing stays."""
-    server, client = hosts[0].add_program(), hosts[-1].add_program()
-    to = (hosts[0].addresses[0], PORT)
+    server, client = hosts[0].add_program(), hosts[1].add_program()
+    to = (hosts[0].seen_from(hosts[1]), PORT)
     data = payload(str(sim.tuning.seed), _BYTES)
     server.start(_serve(server, data), "serve")
     for number in range(sim.random.randint(1, 8)):

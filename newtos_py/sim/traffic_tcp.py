@@ -4,6 +4,7 @@ Sizes, pauses and the ways connections end are drawn from the simulation's seed.
 compared byte for byte, every result with what Linux would say.
 """
 
+import contextlib
 import errno
 import socket as libc
 import struct
@@ -16,7 +17,7 @@ from newtos_py.sim.program import SimProgram, SimSocket
 from newtos_py.sim.simulation import SimHost, Simulation, SimulationError
 
 PORT = 80
-_READ_BYTES = 65536
+READ_BYTES = 65536
 _RESETS = {errno.ECONNRESET, errno.EPIPE}
 
 
@@ -40,9 +41,10 @@ class Flow:
     down: bytes
 
 
-def _make_flow(sim: Simulation, number: int, most: int) -> Flow:
+def make_flow(sim: Simulation, number: int, most: int, resets: int = 1) -> Flow:
+    """A flow of at most so many bytes a direction; `resets` of 11 or so end in a reset."""
     rng = sim.random
-    style = rng.choices(list(Style), weights=[3, 2, 3, 3, 1])[0]
+    style = rng.choices(list(Style), weights=[3, 2, 3, 3, resets])[0]
 
     def size() -> int:
         return rng.choice([0, 1, rng.randrange(2000), rng.randrange(20000), rng.randrange(most)])
@@ -66,7 +68,7 @@ async def _read_until(
     """Read until all has come; `to_end`: until the peer's FIN after it."""
     while to_end or not expected.complete:
         await program.dawdle()
-        data = await sock.recv(program.random.choice([1, 500, 1460, _READ_BYTES, _READ_BYTES]))
+        data = await sock.recv(program.random.choice([1, 500, 1460, READ_BYTES, READ_BYTES]))
         if not data:
             expected.end()
             return
@@ -88,7 +90,8 @@ async def _both(
     await program.join(sender)
 
 
-async def _client(program: SimProgram, flow: Flow, to: tuple[str, int]) -> None:
+async def run_client(program: SimProgram, flow: Flow, to: tuple[str, int]) -> None:
+    """The client's part of a flow."""
     await program.sleep(program.random.random() * 3000)
     sock = await program.socket()
     sock.name = f"client {flow.number}"
@@ -117,10 +120,12 @@ async def _read_to_reset(program: SimProgram, sock: SimSocket, expected: Expecte
     """Send and read until the peer's reset shows; what comes before it must be right."""
     try:
         while True:
-            await sock.send(b"x" * 100)
+            # Neither may wait: the client reads nothing.
+            with contextlib.suppress(BlockingIOError):
+                sock.sock.send(b"x" * 100)
             await program.sleep(10000)
             try:
-                data = sock.sock.recv(_READ_BYTES)
+                data = sock.sock.recv(READ_BYTES)
             except BlockingIOError:
                 continue
             if not data:
@@ -166,7 +171,7 @@ def _keep_alive(sock: SimSocket) -> None:
         sock.sock.setsockopt(libc.IPPROTO_TCP, option, 9)
 
 
-async def _serve(
+async def serve(
     program: SimProgram, flows: dict[int, Flow], backlog: int, over: Callable[[], bool]
 ) -> None:
     """Accept what comes until it is over; then listen no more."""
@@ -185,7 +190,7 @@ async def _serve(
     await listener.unlisten()
 
 
-async def _connect_when_listening(program: SimProgram, to: tuple[str, int]) -> None:
+async def connect_when_listening(program: SimProgram, to: tuple[str, int]) -> None:
     """Wait for the server: connect until it is not refused."""
     while True:
         sock = await program.socket()
@@ -204,54 +209,86 @@ async def _connect_when_listening(program: SimProgram, to: tuple[str, int]) -> N
         return
 
 
-def tcp_streams(sim: Simulation, hosts: list[SimHost], *, most: int = 300_000,
-                connections: int = 20, backlog: int = 128) -> None:  # fmt: skip
-    """1 to `connections` connections of random sizes and styles between two hosts."""
-    server_host, client_host = hosts[0], hosts[-1]
-    to = (server_host.addresses[0], PORT)
-    count = sim.random.randint(1, connections)
-    flows = {n: _make_flow(sim, n, most) for n in range(1, count + 1)}
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a client's connections come about."""
+
+    # At most so many bytes a direction.
+    most: int = 300_000
+    # At most so many connections.
+    connections: int = 20
+    # So many tasks make them one after another; 0: all at once.
+    workers: int = 0
+    backlog: int = 128
+    resets: int = 1
+    slots: int = 64
+
+
+def tcp_plan(sim: Simulation, server_host: SimHost, client_host: SimHost, plan: Plan) -> None:
+    """A server and a client program, and flows between them."""
+    to = (server_host.seen_from(client_host), PORT)
+    count = sim.random.randint(1, plan.connections)
+    flows = {n: make_flow(sim, n, plan.most, plan.resets) for n in range(1, count + 1)}
     # Flow 0 is the knock that finds out whether the server listens.
     flows[0] = Flow(0, Style.REQUEST, struct.pack(">I", 0), b"")
-    server = server_host.add_program()
-    client = client_host.add_program()
+    server = server_host.add_program(slots=plan.slots)
+    client = client_host.add_program(slots=plan.slots)
     over = False
-    server.start(_serve(server, flows, backlog, lambda: over), "serve")
+    server.start(serve(server, flows, plan.backlog, lambda: over), "serve")
+    left = list(range(count, 0, -1))
+
+    async def work() -> None:
+        while left:
+            await run_client(client, flows[left.pop()], to)
 
     async def go() -> None:
         nonlocal over
-        await _connect_when_listening(client, to)
-        clients = [
-            client.start(_client(client, flows[number], to), f"client {number}")
-            for number in range(1, count + 1)
-        ]
-        await client.join(*clients)
+        await connect_when_listening(client, to)
+        workers = [client.start(work(), f"client {n}") for n in range(plan.workers or count)]
+        await client.join(*workers)
         over = True
         server.wake()
 
     client.start(go(), "clients")
 
 
+def tcp_streams(sim: Simulation, hosts: list[SimHost]) -> None:
+    """Connections of random sizes and styles between two hosts, all at once."""
+    tcp_plan(sim, hosts[0], hosts[1], Plan())
+
+
 def tcp_backlog(sim: Simulation, hosts: list[SimHost]) -> None:
     """More clients at once than the backlog holds: all are served in the end."""
-    tcp_streams(sim, hosts, most=3000, connections=30, backlog=sim.random.randint(1, 3))
+    backlog = sim.random.randint(1, 3)
+    tcp_plan(sim, hosts[0], hosts[1], Plan(most=3000, connections=30, backlog=backlog))
 
 
 def tcp_loopback(sim: Simulation, hosts: list[SimHost]) -> None:
     """Both programs on one host."""
-    tcp_streams(sim, [hosts[0]], most=300_000, connections=10)
+    tcp_plan(sim, hosts[0], hosts[0], Plan(connections=10))
+
+
+def tcp_churn(sim: Simulation, hosts: list[SimHost]) -> None:
+    """Many short connections, a third of them reset, over few slots that are used again at once."""
+    plan = Plan(most=60_000, connections=120, workers=sim.random.randint(1, 6), resets=5, slots=12)
+    tcp_plan(sim, hosts[0], hosts[1], plan)
+
+
+def tcp_bulk(sim: Simulation, hosts: list[SimHost]) -> None:
+    """A few large transfers: rings grow."""
+    tcp_plan(sim, hosts[0], hosts[1], Plan(most=6_000_000, connections=3))
 
 
 def tcp_refused(sim: Simulation, hosts: list[SimHost]) -> None:
     """Connections to ports where nobody listens."""
-    client = hosts[-1].add_program()
+    client = hosts[1].add_program()
 
     async def knock(port: int) -> None:
         await client.sleep(sim.random.random() * 3000)
         sock = await client.socket()
         sock.name = f"knock at {port}"
         try:
-            await sock.connect((hosts[0].addresses[0], port))
+            await sock.connect((hosts[0].seen_from(hosts[1]), port))
         except ConnectionRefusedError:
             sock.close()
         else:

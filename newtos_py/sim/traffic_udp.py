@@ -12,8 +12,8 @@ _READ_BYTES = 65536
 
 def udp_echo(sim: Simulation, hosts: list[SimHost]) -> None:
     """Datagrams of all sizes there and back; asked again where the wire may lose them."""
-    server, client = hosts[0].add_program(), hosts[-1].add_program()
-    to = (hosts[0].addresses[0], PORT)
+    server, client = hosts[0].add_program(), hosts[1].add_program()
+    to = (hosts[0].seen_from(hosts[1]), PORT)
     rounds = sim.random.randint(1, 30)
     clients = sim.random.randint(1, 5)
     left = [clients]

@@ -57,8 +57,10 @@ struct nt_world_tuning {
     uint32_t step_ns;      // a step takes up to so long
     uint32_t crash_ppm[6]; // by role: of the steps that have work
     uint64_t restart_ns;   // a new generation runs after at most so long
+    uint64_t life_ns;      // ... and does not die sooner than so long afterwards
     uint32_t stall_ppm;    // a node is kept from running ...
     uint64_t stall_ns;     // ... for at most so long
+    uint32_t cold_ppm;     // of the deaths of a wire or IP: those that take the arena along
     uint32_t audit_every;  // steps of an engine; 0: never
     uint32_t wrap;         // 1: channels' indices start shortly before they wrap
 };
@@ -113,6 +115,7 @@ struct nt_world_node {
     uint32_t number;       // of a driver or a program within its host
     uint32_t state;        // enum nt_world_state
     uint64_t wake_ns;      // ASLEEP: its deadline; DOWN: when it is back
+    uint64_t safe_ns;      // does not die before
     uint64_t stalled_ns;   // does not run before
     uint32_t weight;       // of being chosen
     uint32_t crashes_left; // UINT32_MAX: no bound
