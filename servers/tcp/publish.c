@@ -234,8 +234,10 @@ static void wake_binding(struct nt_tcp_engine *tcp, const struct nt_tcp_dirty *d
 static void publish_grants(struct nt_tcp_engine *tcp, struct nt_tcp_area_private *own)
 {
     struct nt_area *area = &own->view;
-    uint32_t tail = tcp->area[area->number].grant_tail;
-    if (own->granted_published == tail)
+    const struct nt_tcp_area *record = &tcp->area[area->number];
+    uint32_t tail = record->grant_tail;
+    // Before AREA_NEW the record still tells of the last program that had this number.
+    if (record->state != NT_TCP_AREA_LIVE || own->granted_published == tail)
         return;
     bool was_empty = nt_load_acquire(&area->program->grant_head) == own->granted_published;
     uint32_t slot = area->server->grant[own->granted_published & (NT_AREA_SLOTS_MAX - 1)];

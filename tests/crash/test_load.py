@@ -23,3 +23,15 @@ def test_no_connection_breaks_under_load(hosts: RealHosts, site: Site) -> None:
     print(said)
     assert process.returncode == 0
     assert wrk_errors(said) == 0, said
+
+
+@pytest.mark.apps("lighttpd", "ab", "curl")
+def test_a_program_after_a_restart_gets_fresh_sockets(hosts: RealHosts, site: Site) -> None:
+    # It inherits the number of an area that had more grants than a ring holds.
+    ab = ["ab", "-q", "-n", "10000", "-c", "50", f"http://{ADDRESS}/page"]
+    with hosts.serving(site.folder):
+        for _ in range(2):
+            assert "Failed requests:        0\n" in hosts.run(CLIENT, ab)
+            until(lambda: len(hosts.areas()) == 1, "ab's area is gone")
+            hosts.kill(CLIENT, "tcp0")
+            hosts.run(CLIENT, ["curl", "-sSf", f"http://{ADDRESS}/page"])
