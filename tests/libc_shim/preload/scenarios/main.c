@@ -4,8 +4,8 @@
 #include <arpa/inet.h>
 
 static const struct scenario *const groups[] = {
-    stream_scenarios,   number_scenarios,  event_scenarios,
-    blocking_scenarios, process_scenarios, datagram_scenarios,
+    stream_scenarios,  number_scenarios,   event_scenarios, blocking_scenarios,
+    process_scenarios, datagram_scenarios, storm_scenarios,
 };
 
 struct sockaddr_in loopback(in_port_t port)

@@ -64,6 +64,7 @@ extern const struct scenario event_scenarios[];
 extern const struct scenario blocking_scenarios[];
 extern const struct scenario process_scenarios[];
 extern const struct scenario datagram_scenarios[];
+extern const struct scenario storm_scenarios[];
 
 // A listening socket on a port of loopback that was free, in *name; the socket.
 int listener(struct sockaddr_in *name, int flags);
