@@ -46,7 +46,7 @@ void nt_udp_area_slot_free(struct nt_udp_area_private *area, uint32_t slot)
 // The slots' own blocks were published before: a program that finds a grant finds its generation.
 void nt_udp_publish_grants(struct nt_udp *udp)
 {
-    for (uint32_t i = 0; i < NT_AREAS_MAX; i++) {
+    for (uint32_t i = 0; i < udp->area_limit; i++) {
         struct nt_udp_area_private *area = udp->area[i];
         if (area == NULL || !area->grants_dirty || !area->attached)
             continue;
@@ -144,6 +144,7 @@ int nt_udp_map_area(struct nt_engine *engine, uint32_t number, uint32_t slots, u
     area->pid = pid;
     area->view.number = (uint16_t)number;
     area->attached = true;
+    udp->area_limit = nt_max_u32(udp->area_limit, number + 1);
     for (uint32_t slot = slots; slot-- > 0;)
         nt_udp_area_slot_free(area, slot);
     return 0;

@@ -177,7 +177,8 @@ struct nt_udp {
     uint64_t seed;
     uint32_t fence_passed;
     uint32_t next_area;
-    bool fresh; // the arena was new
+    uint32_t area_limit; // no area has had a number from here on
+    bool fresh;          // the arena was new
     bool ip_pushed;
     bool syscall_pushed;
     bool references; // this transaction sent some: a fence must follow

@@ -98,14 +98,14 @@ static uint32_t sweep_areas(struct nt_udp *udp, uint32_t budget)
 {
     uint32_t looked = 0;
     udp->ip_full = false;
-    for (uint32_t i = 0; i < NT_AREAS_MAX; i++) {
-        uint32_t number = (udp->next_area + i) % NT_AREAS_MAX;
+    for (uint32_t i = 0; i < udp->area_limit; i++) {
+        uint32_t number = (udp->next_area + i) % udp->area_limit;
         struct nt_udp_area_private *area = udp->area[number];
         if (area == NULL || !area->attached || !nt_udp_area_active(area))
             continue;
         looked += sweep_area(udp, number, budget);
     }
-    udp->next_area = (udp->next_area + 1) % NT_AREAS_MAX;
+    udp->next_area = udp->next_area + 1 < udp->area_limit ? udp->next_area + 1 : 0;
     if (udp->ip_full)
         nt_udp_timer(udp, udp->now_ns + NT_UDP_RETRY_US * NT_UDP_US);
     nt_udp_commit(udp);
@@ -134,7 +134,7 @@ bool nt_udp_has_work(void *context)
         return true;
     if (udp->ip_full) // there is a deadline for it
         return false;
-    for (uint32_t i = 0; i < NT_AREAS_MAX; i++)
+    for (uint32_t i = 0; i < udp->area_limit; i++)
         if (udp->area[i] != NULL && udp->area[i]->attached && nt_udp_area_active(udp->area[i]))
             return true;
     return false;
