@@ -215,7 +215,9 @@ int nt_fruitless(struct nt_thread *self)
 uint32_t nt_level_of(struct nt_sock *sock)
 {
     uint32_t level = nt_sock_poll(sock);
-    if (NT_UNLIKELY(nt_load_relaxed(&nt_host_gone)))
+    // A listening socket stays silent, as on Linux without a network: programs that log accept()'s
+    // error and poll again would do nothing else.
+    if (NT_UNLIKELY(nt_load_relaxed(&nt_host_gone)) && sock->phase != NT_SOCK_LISTENING)
         level |= POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLERR | POLLHUP;
     return level;
 }
