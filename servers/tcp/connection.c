@@ -86,6 +86,22 @@ void nt_tcb_set_path(struct nt_tcp_engine *tcp, struct nt_tcb *t, const struct n
     t->ts_offset = nt_tcp_timestamp_offset(tcp, t->local_addr, t->remote_addr);
 }
 
+// What a program asked for before there was a connection: TCP_MAXSEG, SO_RCVBUF.
+void nt_tcb_obey_program(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t area, uint32_t slot)
+{
+    if (area == NT_TCP_NO_AREA || !tcp->areas[area].attached)
+        return;
+    const struct nt_slot_program *program = &tcp->areas[area].view.slot_program[slot];
+    uint32_t segment = nt_load_relaxed(&program->max_segment);
+    uint32_t want = nt_load_relaxed(&program->rx_want_log2);
+    if (segment >= MSS_MIN && segment < t->mss)
+        t->mss = t->rcv_mss = (uint16_t)segment;
+    if (want > NT_RING_FIRST_LOG2 && want <= NT_RING_LAST_LOG2) {
+        t->rx_want_log2 = (uint8_t)want;
+        t->rx_geometry = nt_geometry(0, want);
+    }
+}
+
 void nt_tcb_release_slot(struct nt_tcp_engine *tcp, struct nt_tcb *t)
 {
     if (!nt_tcb_has_slot(t))
@@ -162,7 +178,8 @@ void nt_tcb_enter_established(struct nt_tcp_engine *tcp, struct nt_tcb *t)
     nt_cc_init(t);
     nt_tcp_count(tcp, NT_TCP_ESTABLISHED_TOTAL);
     if (t->options & NT_OPTION_KEEPALIVE) {
-        t->idle_deadline_ms = nt_ms_after(tcp->now_ms, NT_TCP_KEEP_IDLE_S * 1000);
+        uint32_t idle_s = t->keep_idle_s != 0 ? t->keep_idle_s : (uint32_t)NT_TCP_KEEP_IDLE_S;
+        t->idle_deadline_ms = nt_ms_after(tcp->now_ms, idle_s * 1000);
         nt_tcp_timer_arm(tcp, t);
     }
 }
@@ -212,6 +229,7 @@ uint32_t nt_tcp_connect(struct nt_tcp_engine *tcp, struct nt_tcb *t,
     if (error != 0)
         return error;
     nt_tcb_set_path(tcp, t, &path);
+    nt_tcb_obey_program(tcp, t, t->area, t->slot);
     struct nt_tcp_tuple tuple = {t->local_addr, t->remote_addr, t->local_port, t->remote_port};
     uint32_t iss = nt_tcp_isn(tcp, &tuple);
     if (time_wait != NT_NO_INDEX) {

@@ -456,6 +456,7 @@ struct nt_tcb *nt_tcb_new(struct nt_tcp_engine *tcp);
 void nt_tcb_free(struct nt_tcp_engine *tcp, struct nt_tcb *t);
 // Fills in what follows from the path to the remote address.
 void nt_tcb_set_path(struct nt_tcp_engine *tcp, struct nt_tcb *t, const struct nt_path *path);
+void nt_tcb_obey_program(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t area, uint32_t slot);
 void nt_tcb_set_iss(struct nt_tcb *t, uint32_t iss);
 // Ends a connection in any state with an errno (0: none) and without a word to the peer.
 void nt_tcb_abort(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t error);
@@ -486,6 +487,8 @@ uint32_t nt_tcp_listen(struct nt_tcp_engine *tcp, uint32_t binding, uint32_t num
 void nt_tcp_listener_close(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener);
 // Goes on with closing listeners; how much was done.
 uint32_t nt_tcp_listeners_close_some(struct nt_tcp_engine *tcp, uint32_t budget);
+// A connection of that name was accepted: the queue is as long as its claims say.
+void nt_tcp_accept_seen(struct nt_tcp_engine *tcp, const struct nt_tcb *t);
 bool nt_tcp_accept_queue_full(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener);
 // Binds a connection that completed its handshake to a slot, and offers it to accept(). False: no
 // room just now.

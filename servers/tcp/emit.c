@@ -165,13 +165,11 @@ static void answer(struct nt_tcp_engine *tcp, const struct nt_tcp_header *header
     finish(tcp);
 }
 
-// RFC 9293 §3.5.2, group 1: a segment for no connection. Never to a RST, nor from or to an address
-// that is nobody's own.
+// RFC 9293 §3.5.2, group 1: a segment for no connection. Never to a RST.
 void nt_tcp_answer_reset(struct nt_tcp_engine *tcp, const struct nt_segment *segment)
 {
     const struct nt_tcp_header *in = &segment->header;
-    if ((in->flags & NT_TCP_RST) || nt_addr_is_multicast(segment->src) ||
-        nt_addr_is_multicast(segment->dst) || nt_addr_is_unspecified(segment->src))
+    if (in->flags & NT_TCP_RST)
         return;
     struct nt_tcp_header header = {
         .src_port = in->dst_port,

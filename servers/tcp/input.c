@@ -275,6 +275,15 @@ void nt_tcp_input_synchronized(struct nt_tcp_engine *tcp, struct nt_tcb *t,
 
 // -- Which state it is for -----------------------------------------------------------------------
 
+// A connection is between two hosts: RFC 1122 §4.2.3.10 drops segments from or to any other kind of
+// address without a word.
+static bool possible_addresses(const struct nt_tcp_engine *tcp, const struct nt_segment *segment)
+{
+    return nt_netconf_is_local(&tcp->netconf, segment->dst) &&
+           !nt_addr_is_unspecified(segment->src) && !nt_addr_is_multicast(segment->src) &&
+           !nt_netconf_is_broadcast(&tcp->netconf, segment->src);
+}
+
 void nt_tcp_input(struct nt_tcp_engine *tcp, struct nt_segment *segment)
 {
     const struct nt_tcp_header *header = &segment->header;
@@ -292,6 +301,8 @@ void nt_tcp_input(struct nt_tcp_engine *tcp, struct nt_segment *segment)
             nt_tcp_input_synchronized(tcp, t, segment);
         return;
     }
+    if (!possible_addresses(tcp, segment))
+        return;
     struct nt_tcp_listener *listener =
         nt_tcp_listener_find(tcp, segment->dst, header->dst_port, segment->src, header->src_port);
     if (listener != NULL)

@@ -188,6 +188,15 @@ bool nt_tcp_accept_queue_full(struct nt_tcp_engine *tcp, struct nt_tcp_listener 
            !nt_listener_reusable(region, listener->accept_tail);
 }
 
+void nt_tcp_accept_seen(struct nt_tcp_engine *tcp, const struct nt_tcb *t)
+{
+    struct nt_tcp_listener *listener =
+        nt_tcp_listener_find(tcp, t->local_addr, t->local_port, t->remote_addr, t->remote_port);
+    struct nt_listener *region = listener == NULL ? NULL : nt_tcp_listener_region(tcp, listener);
+    if (region != NULL)
+        (void)accept_queue(tcp, listener, region);
+}
+
 static bool syn_queue_full(struct nt_tcp_engine *tcp, const struct nt_tcp_listener *listener)
 {
     enum { LEAST = 16 };
@@ -211,12 +220,8 @@ static void inherit_options(struct nt_tcp_engine *tcp, struct nt_tcb *t,
         return;
     const struct nt_slot_program *program =
         &tcp->areas[listener->area].view.slot_program[listener->slot];
-    uint32_t want = nt_load_relaxed(&program->rx_want_log2);
     t->options = (uint8_t)nt_load_relaxed(&program->options);
-    if (want > NT_RING_FIRST_LOG2 && want <= NT_RING_LAST_LOG2) {
-        t->rx_want_log2 = (uint8_t)want;
-        t->rx_geometry = nt_geometry(0, want);
-    }
+    nt_tcb_obey_program(tcp, t, listener->area, listener->slot);
 }
 
 // RFC 9293 §3.10.7.2. `has_after`: the connection follows one in TIME-WAIT that ended at after_seq.

@@ -147,14 +147,16 @@ static void sweep_tcb(struct nt_tcp_engine *tcp, struct nt_tcb *t,
 {
     struct snapshot seen = take_snapshot(program);
     nt_tcb_touch(tcp, t);
+    if ((t->flags & (NT_TCB_TAKEN | NT_TCB_PASSIVE)) == NT_TCB_PASSIVE)
+        nt_tcp_accept_seen(tcp, t);
     t->flags |= NT_TCB_TAKEN;
+    take_options(tcp, t, program, &seen);
     if (t->request != seen.request && (seen.request & 0xff) == NT_MAIL_CONNECT) {
         struct nt_endpoint target = program->target;
         t->request = seen.request;
         t->reply_errno =
             nt_tcb_connected(t) || t->remote_port != 0 ? EISCONN : nt_tcp_connect(tcp, t, &target);
     }
-    take_options(tcp, t, program, &seen);
     if (nt_tcb_connected(t) &&
         (seen.queue >= NT_AREA_QUEUES || !take_tx(tcp, t, &seen) || !take_rx(tcp, t))) {
         if (seen.control & NT_CONTROL_CLOSE)

@@ -232,3 +232,29 @@ def test_no_route(d: Dialogue) -> None:
     d.connect(sock, 80, address="203.0.113.1")
     d.expect_nothing()
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ENETUNREACH
+
+
+def test_addresses_that_are_no_hosts(d: Dialogue) -> None:
+    d.listen(80)
+    for address in ("0.0.0.0", "224.0.0.1", "255.255.255.255", "10.0.0.255"):
+        d.peer(5000, to=80, address=address).send(SYN)
+        d.peer(5000, to=81, address=address).send(ACK)
+    d.expect_nothing()
+    assert d.counter("passive_opens") == 0
+
+
+def test_the_program_limits_segments_and_ring(d: Dialogue) -> None:
+    listener = d.socket()
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 700)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
+    assert d.bind(listener, 80) == 0
+    assert d.start_listening(listener, 4) == 0
+    peer = d.peer(5000, to=80)
+    peer.send(SYN)
+    said = peer.expect(SYN | ACK)
+    assert said.mss == 700
+    assert said.window == 65535
+    peer.send(ACK)
+    sock, _ = listener.accept()
+    sock.send(b"x" * 700)
+    peer.expect(ACK, 688)
