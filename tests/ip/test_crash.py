@@ -26,7 +26,7 @@ class Outcome:
     tap: list[bytes]
     tcp: list[tuple[int, bytes]]
     udp: list[tuple[int, bytes]]
-    fences: list[tuple[int, int, int]]
+    fences: list[tuple[int, int, int]]  # a new generation may send one again: it says the same
     buffers_free: tuple[int, int]
     not_returned: int
 
@@ -41,7 +41,7 @@ def outcome(lab: IpLab) -> Outcome:
         wire, tap,
         [(desc.kind, data) for desc, data in zip(tcp, lab.tcp.payload, strict=True)],
         [(desc.kind, data) for desc, data in zip(udp, lab.udp.payload, strict=True)],
-        sorted(lab.fences), lab.buffers_free(), lab.wire.owner.out + lab.tap.owner.out,
+        sorted(set(lab.fences)), lab.buffers_free(), lab.wire.owner.out + lab.tap.owner.out,
     )  # fmt: skip
 
 
