@@ -96,7 +96,8 @@ struct nt_tcp_fifo { // of TCB indices; holds each at most once
 struct nt_tcp_timers {
     uint32_t bucket[NT_TCP_BUCKETS];
     uint64_t used[NT_TCP_BUCKETS / 64];
-    uint32_t now_ms; // all buckets before it are done
+    uint32_t now_ms;   // all buckets before it are done
+    uint64_t run_tick; // millisecond of the last run
     bool started;
 };
 

@@ -77,6 +77,7 @@ void nt_tcp_timer_forget(struct nt_tcp_engine *tcp, struct nt_tcb *t)
 void nt_tcp_timers_start(struct nt_tcp_engine *tcp)
 {
     tcp->timers.now_ms = tcp->now_ms;
+    tcp->timers.run_tick = tcp->now_ns / NT_TCP_TICK_NS;
     tcp->timers.started = true;
     for (uint32_t i = 0; i < tcp->config.shape.tcbs; i++)
         if (tcp->tcb[i].state != NT_TCP_FREE)
@@ -129,6 +130,12 @@ uint32_t nt_tcp_timers_run(struct nt_tcp_engine *tcp, uint32_t budget)
 {
     struct nt_tcp_timers *timers = &tcp->timers;
     uint32_t done = 0;
+    // Nobody had any business here for 24 days: the difference has no sign any more (RFC 1982
+    // §3.2).
+    uint64_t tick = tcp->now_ns / NT_TCP_TICK_NS;
+    if (tick - timers->run_tick > INT32_MAX)
+        timers->now_ms = tcp->now_ms;
+    timers->run_tick = tick;
     while (nt_seq_le(timers->now_ms, tcp->now_ms)) {
         uint32_t skip = distance_to_used(timers, timers->now_ms);
         uint32_t behind = tcp->now_ms - timers->now_ms;
