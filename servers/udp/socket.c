@@ -89,6 +89,7 @@ void nt_udp_socket_free_if_drained(struct nt_udp *udp, struct nt_udp_socket *soc
     socket->state = NT_UDP_FREE;
     area->socket[socket->slot] = NT_UDP_NONE;
     nt_udp_area_slot_free(area, socket->slot);
+    nt_udp_area_again(area, socket->slot); // its program may wait for a slot: a look grants it
 }
 
 // -- Publishing ------------------------------------------------------------------------------
