@@ -43,8 +43,8 @@
 // a reply, and room to send:
 //     byte ring       the room was less than a third of the ring, and is no longer; or tx_max_log2
 //                     grew while the ring was full
-//     datagram ring   it held more than 8 before, and now is empty, or half empty for the first
-//     time
+//     datagram ring   it held more than 8 since the last such event, and now is empty, or half
+//     empty for the first time
 // Data come before what follows them: rx_tail is stored before RX_FIN and before BROKEN. A server
 // publishes a batch's cursors, then fences once, then reads `queue` of the slots and sets their
 // ready bits, so that a program that changes `queue`, fences and looks misses nothing. With a grant

@@ -97,10 +97,16 @@ static void free_datagrams(struct nt_udp *udp, struct nt_udp_socket *socket, uin
     uint32_t shown = area->slot_server[socket->slot].tx_head;
     uint32_t before = tail - shown, after = tail - head;
     bool half = before > NT_DGRAM_SLOTS / 2 && after <= NT_DGRAM_SLOTS / 2;
-    if (before > TOLD_ABOVE && (after == 0 || half))
+    // A ring empties in several steps, of which the last may begin with few datagrams.
+    uint8_t *crowded = &udp->crowded[nt_udp_index(udp, socket)];
+    if (before > TOLD_ABOVE)
+        *crowded = 1;
+    if (*crowded && (after == 0 || half)) {
         nt_udp_socket_event(udp, socket);
-    else
+        *crowded = 0;
+    } else {
         nt_udp_socket_touch(udp, socket);
+    }
     socket->tx_head = head;
 }
 

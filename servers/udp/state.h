@@ -192,8 +192,9 @@ struct nt_udp {
     uint16_t waiting[NT_UDP_SOCKETS]; // with groups
     uint8_t dirt[NT_UDP_SOCKETS];     // enum nt_udp_dirt
     uint8_t is_waiting[NT_UDP_SOCKETS];
-    uint16_t port[65536];          // first socket of a port; NT_UDP_NONE
-    uint16_t next[NT_UDP_SOCKETS]; // of the same port
+    uint8_t crowded[NT_UDP_SOCKETS]; // its program may wait for room: the ring held many
+    uint16_t port[65536];            // first socket of a port; NT_UDP_NONE
+    uint16_t next[NT_UDP_SOCKETS];   // of the same port
 };
 
 static inline void nt_udp_count_n(struct nt_udp *udp, enum nt_udp_counter counter, uint64_t n)
