@@ -240,6 +240,12 @@ void nt_wire_inject(struct nt_engine *engine, uint64_t crash_at, void (*crash)(v
     txn->crash_arg = arg;
 }
 
+uint32_t nt_wire_held(const struct nt_engine *engine)
+{
+    const struct nt_wire *wire = engine->context;
+    return wire->held[0].count + wire->held[1].count;
+}
+
 uint64_t nt_wire_crash_points(const struct nt_engine *engine)
 {
     return ((const struct nt_wire *)engine->context)->uplink.txn.crash_points;

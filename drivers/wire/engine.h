@@ -62,6 +62,8 @@ void nt_wire_unmap_area(struct nt_engine *engine, uint32_t number);
 void nt_wire_crash_at(struct nt_engine *engine, uint64_t n);
 // The same (0: never), but dying is a call of `crash`; NULL: SIGKILL to ourselves.
 void nt_wire_inject(struct nt_engine *engine, uint64_t crash_at, void (*crash)(void *), void *arg);
+// How many of the peer's buffers it may fill.
+uint32_t nt_wire_held(const struct nt_engine *engine);
 uint64_t nt_wire_crash_points(const struct nt_engine *engine);
 
 #endif

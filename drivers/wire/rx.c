@@ -118,6 +118,7 @@ static void forget_grants(struct nt_wire *wire)
     for (uint32_t i = 0; i < buffers->count; i++)
         if (buffers->record[i].state == NT_BUFFER_GRANTED)
             nt_buffers_free(buffers, i);
+    nt_wire_drop_stale(wire);
 }
 
 static void receive_one(struct nt_wire *wire, uint64_t now_ns, const struct nt_desc *desc)

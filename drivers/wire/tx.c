@@ -39,6 +39,23 @@ static void take_grant(struct nt_wire *wire, const struct nt_return *grant)
     stack->buffer[stack->count++] = grant->buffer;
 }
 
+// Its use counts tell what the peer, back without its arena, still means to have lent.
+void nt_wire_drop_stale(struct nt_wire *wire)
+{
+    for (uint32_t class = 0; class < 2; class ++) {
+        struct nt_wire_stack *stack = &wire->held[class];
+        uint32_t kept = 0;
+        for (uint32_t i = 0; i < stack->count; i++) {
+            uint32_t buffer = stack->buffer[i];
+            if (wire->state->held[buffer].use == nt_load_acquire(&wire->peer_pool.use[buffer]))
+                stack->buffer[kept++] = buffer;
+            else
+                set_held(wire, buffer, (struct nt_wire_held){0});
+        }
+        stack->count = kept;
+    }
+}
+
 uint32_t nt_wire_take_grants(struct nt_wire *wire, uint32_t budget)
 {
     struct nt_consumer *grants = &wire->grants_rx;

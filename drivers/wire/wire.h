@@ -86,6 +86,9 @@ struct nt_wire {
 uint32_t nt_wire_take_grants(struct nt_wire *wire, uint32_t budget);
 uint32_t nt_wire_send(struct nt_wire *wire, uint64_t now_ns, uint32_t budget);
 bool nt_wire_can_send(struct nt_wire *wire);
+// The peer lost its arena: forgets what it lent before and does not know of. It would else be
+// written to while it is the peer's own (a spare), or somebody's above it.
+void nt_wire_drop_stale(struct nt_wire *wire);
 // Tells the peer that we know nothing of its grants; false if its channel has no room.
 void nt_wire_send_forgot(struct nt_wire *wire);
 
