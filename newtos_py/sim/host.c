@@ -290,12 +290,15 @@ int nt_world_area_new(struct nt_world_host *host, uint32_t node, uint32_t protoc
     return for_servers(host, number, true) == 0 ? (int)number : -1;
 }
 
-// The number is not used again, and the memory stays: a late reference shows as wrong bytes, not as
-// a fault.
+// Whoever looks at the memory from now on faults; the number may be used again.
 void nt_world_area_end(struct nt_world_host *host, uint32_t area)
 {
-    host->area[area].mapped = false;
+    struct nt_world_area *of = &host->area[area];
+    of->mapped = false;
     (void)for_servers(host, area, false);
+    for (uint32_t i = 0; i < 3; i++)
+        nt_world_close(&of->part[i]);
+    of->program = NULL;
 }
 
 struct nt_world_span nt_world_area_part(const struct nt_world_host *host, uint32_t area,

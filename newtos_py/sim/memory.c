@@ -16,6 +16,12 @@ struct nt_world_span nt_world_map(struct nt_world_memory *memory, uint64_t bytes
     return (struct nt_world_span){base, rounded};
 }
 
+void nt_world_close(struct nt_world_span *span)
+{
+    nt_assert(madvise(span->base, span->bytes, MADV_DONTNEED) == 0 &&
+              mprotect(span->base, span->bytes, PROT_NONE) == 0);
+}
+
 void nt_world_unmap_all(struct nt_world_memory *memory)
 {
     for (uint32_t i = 0; i < memory->count; i++)

@@ -22,6 +22,8 @@ struct nt_world_memory {
 
 // `bytes` rounded up to pages; asserts that there is room: a simulation without memory is none.
 struct nt_world_span nt_world_map(struct nt_world_memory *memory, uint64_t bytes);
+// Gives the pages back; the addresses stay taken, and fault.
+void nt_world_close(struct nt_world_span *span);
 void nt_world_unmap_all(struct nt_world_memory *memory);
 
 #endif

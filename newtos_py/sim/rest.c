@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "drivers/wire/engine.h"
 #include "newtos_py/kernel/arena.h"
 #include "newtos_py/kernel/pool.h"
 #include "newtos_py/net/uplink.h"
@@ -33,6 +34,21 @@ static uint64_t buffers_with(const struct nt_world_driver *driver, enum nt_buffe
     return count;
 }
 
+// What is lent to the peer is with the peer, or on its way to it.
+static int grants_at_rest(struct nt_world *world, const struct nt_world_driver *driver)
+{
+    struct nt_consumer on_the_way;
+    nt_assert(nt_consumer_open(&on_the_way, driver->grants_tx.base, driver->grants_tx.bytes,
+                               sizeof(struct nt_return)) == 0);
+    uint64_t lent = buffers_with(driver, NT_BUFFER_GRANTED);
+    uint64_t there = nt_consumer_pending(&on_the_way) + nt_wire_held(driver->peer->node->engine);
+    if (left(world, driver->node, lent > there ? lent - there : 0,
+             "buffers that it lent were lost") != 0)
+        return -1;
+    return left(world, driver->peer->node, there > lent ? there - lent : 0,
+                "buffers that it holds are not lent");
+}
+
 // IP keeps none of its buffers for long: what is out is with somebody above.
 static uint64_t ip_buffers_out(const struct nt_world_host *host)
 {
@@ -51,7 +67,8 @@ static int host_at_rest(struct nt_world *world, const struct nt_world_host *host
         if (left(world, driver->node, buffers_with(driver, NT_BUFFER_UP),
                  "buffers never came back from above") != 0 ||
             left(world, driver->node, buffers_with(driver, NT_BUFFER_DELAYED),
-                 "frames are still under way") != 0)
+                 "frames are still under way") != 0 ||
+            grants_at_rest(world, driver) != 0)
             return -1;
     }
     const struct nt_world_node *tcp = host->tcp.node;

@@ -17,7 +17,7 @@ from newtos_py.sim.simulation import (
     TraceLevel,
     Tuning,
 )
-from newtos_py.sim.traffic import HOSTS, TRAFFIC
+from newtos_py.sim.traffic import HOSTS, LIMIT_S, LIMITS_S, TRAFFIC
 
 NETWORKS = {
     "clean": Link(),
@@ -46,9 +46,6 @@ _STARTS_NS = (
     (1 << 32) * 1_000_000 - 50_000_000,  # milliseconds
     (1 << 31) * 1_000_000 - 50_000_000,
 )
-
-# Of virtual time. Retransmission timers double, so a connection may take minutes on a bad wire.
-_LIMIT_S = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +89,9 @@ def _tuning(name: str, seed: int) -> Tuning:
     )
 
 
-def _run(sim: Simulation) -> None:
+def _run(sim: Simulation, limit_s: float) -> None:
     try:
-        sim.run(_LIMIT_S)
+        sim.run(limit_s)
     except OSError as error:
         # A driver that loses its memory loses frames; enough of them, and no neighbour is found,
         # no peer answers. Then the run says nothing, and ends here.
@@ -115,7 +112,7 @@ def run(name: str, seed: int, trace: TraceLevel = TraceLevel.OFF) -> Result:
             sim.add_wire(hosts[0], host, NETWORKS[network])
         sim.boot()
         TRAFFIC[traffic](sim, hosts)
-        _run(sim)
+        _run(sim, LIMITS_S.get(traffic, LIMIT_S))
     except (SimulationError, OSError) as error:
         failed = ScenarioFailed(
             f"{name}, seed {seed}, after {sim.past_s:.6f} s and {sim.steps} steps: {error}\n"

@@ -171,6 +171,23 @@ void nt_world_kill(struct nt_world *world, uint32_t node, bool cold)
         memset(victim->arena.base, 0, victim->arena.bytes);
 }
 
+void nt_world_stall(struct nt_world *world, uint32_t node, uint64_t ns)
+{
+    world->node[node]->stalled_ns = world->now_ns + ns;
+}
+
+void nt_world_take_down(struct nt_world *world, uint32_t node)
+{
+    nt_world_kill(world, node, false);
+    world->node[node]->wake_ns = NT_NEVER;
+}
+
+void nt_world_bring_back(struct nt_world *world, uint32_t node)
+{
+    if (world->node[node]->state == NT_WORLD_DOWN)
+        world->node[node]->wake_ns = world->now_ns;
+}
+
 static void restart(struct nt_world_node *node)
 {
     struct nt_world *world = node->world;

@@ -193,7 +193,9 @@ class Simulation:
         while (stop := self._run(until)) == _Stop.NODE:
             pass
         if stop != _Stop.IDLE:
-            raise SimulationError(f"the servers are not idle {limit_s:.0f} s after the last call")
+            raise SimulationError(
+                f"the servers are not idle {limit_s:.0f} s after the last call; {self._deadlines()}"
+            )
         lib.nt_world_settle(self.world)
         while (stop := self._run(until)) == _Stop.NODE:
             pass
@@ -215,6 +217,19 @@ class Simulation:
         lib.nt_world_kill(self.world, self.node_number(host, role, number), cold)
         if cold and role in (Role.TCP, Role.UDP):
             host.control.server_lost(TCP if role is Role.TCP else UDP)
+
+    def stall(self, host: "SimHost", role: Role, number: int = 0, *, us: float) -> None:
+        """Keep a server from running for so long."""
+        node = self.node_number(host, role, number)
+        lib.nt_world_stall(self.world, node, int(us * 1000))
+
+    def take_down(self, host: "SimHost", role: Role, number: int = 0) -> None:
+        """Kill a server, which is back only when it is brought back."""
+        lib.nt_world_take_down(self.world, self.node_number(host, role, number))
+
+    def bring_back(self, host: "SimHost", role: Role, number: int = 0) -> None:
+        """Restart a server that was taken down."""
+        lib.nt_world_bring_back(self.world, self.node_number(host, role, number))
 
     def _run(self, until: int) -> _Stop:
         stop = _Stop(lib.nt_world_run(self.world, until, _STEPS_MAX))
@@ -238,6 +253,15 @@ class Simulation:
     def _waiting(self) -> str:
         tasks = [task for program in self.programs.values() for task in program.describe()]
         return "waiting: " + "; ".join(tasks)
+
+    def _deadlines(self) -> str:
+        nodes = (lib.nt_world_node_at(self.world, i) for i in range(lib.nt_world_nodes(self.world)))
+        due = [
+            f"{_text(node.name)} in {(node.wake_ns - self.now_ns) / SECOND_NS:.3f} s"
+            for node in nodes
+            if node.wake_ns != _FOREVER
+        ]
+        return "to wake: " + ", ".join(due)
 
     # -- Looking --
 

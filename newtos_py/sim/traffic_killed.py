@@ -75,3 +75,26 @@ async def _talk(program: SimProgram, sock: SimSocket, data: bytes) -> None:
         if error.errno not in _RESETS:
             raise
     sock.close()
+
+
+def programs(sim: Simulation, hosts: list[SimHost]) -> None:
+    """Programs come, talk, and go without a word; the next one gets their numbers and ports."""
+    server = hosts[0].add_program()
+    rounds = sim.random.randint(2, 10)
+    data = payload(str(sim.tuning.seed), _BYTES)
+    server.start(_serve(server, data), "serve")
+    boss = hosts[1].add_program()
+
+    async def manage() -> None:
+        for i in range(rounds):
+            guest = sim.random.choice(hosts).add_program(slots=16)
+            where = (hosts[0].seen_from(guest.host), PORT)
+            for number in range(sim.random.randint(1, 6)):
+                guest.start(_connect(guest, number, where, data), f"guest {i}, {number}")
+            await boss.sleep(sim.random.random() * 50_000)
+            guest.kill()
+            await boss.dawdle(500_000)
+        await boss.sleep(_PATIENCE_US)
+        server.kill()
+
+    boss.start(manage(), "boss")

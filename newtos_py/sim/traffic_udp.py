@@ -1,5 +1,6 @@
 """Programs that talk over UDP."""
 
+import contextlib
 import socket as libc
 
 from newtos_py.sim.payload import payload
@@ -60,3 +61,52 @@ async def _ask_once(program: SimProgram, sock: SimSocket, to: tuple[str, int], s
         else:
             return
     raise SimulationError(f"{sock.name}: no answer to a datagram of {size} bytes")
+
+
+def udp_flood(sim: Simulation, hosts: list[SimHost]) -> None:
+    """Senders that never wait: datagrams may be lost, none may come wrong or be made up."""
+    receiver, sender = hosts[0].add_program(), sim.random.choice(hosts[:2]).add_program()
+    to = (hosts[0].seen_from(sender.host), PORT)
+    senders = sim.random.randint(1, 4)
+    count = sim.random.randint(1, 400)
+    most = sim.random.choice([100, 1472, 5000, 40000, 65507])
+    left = [senders]
+    seen: dict[bytes, int] = {}
+
+    def datagram(number: int, i: int) -> bytes:
+        size = min(8 + (number * 7919 + i * 104729) % most, most)
+        return payload(f"{sim.tuning.seed}/{number}/{i}", size)
+
+    sent: set[bytes] = set()
+
+    async def receive() -> None:
+        sock = await receiver.socket(libc.SOCK_DGRAM)
+        sock.name = "receiver"
+        await sock.bind(("0.0.0.0", PORT))
+        while True:
+            try:
+                data, _ = await sock.recvfrom(_READ_BYTES, timeout_us=500_000)
+            except TimeoutError:
+                if left[0] == 0:
+                    break
+                continue
+            if data not in sent:
+                raise SimulationError(f"a datagram of {len(data)} bytes that nobody sent")
+            seen[data] = seen.get(data, 0) + 1
+            await receiver.dawdle(1000)
+        sock.close()
+
+    async def send(number: int) -> None:
+        sock = await sender.socket(libc.SOCK_DGRAM)
+        sock.name = f"sender {number}"
+        for i in range(count):
+            data = datagram(number, i)
+            sent.add(data)
+            with contextlib.suppress(ConnectionRefusedError):  # it has not bound yet
+                await sock.sendto(data, to)
+        sock.close()
+        left[0] -= 1
+
+    receiver.start(receive(), "receiver")
+    for number in range(senders):
+        sender.start(send(number), f"sender {number}")

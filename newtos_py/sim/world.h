@@ -248,6 +248,11 @@ void nt_world_spend(struct nt_world *world, uint64_t ns);
 void nt_world_calm(struct nt_world *world);
 // Takes a server down now, at a step's end: as kill does. With `cold` its arena is lost, too.
 void nt_world_kill(struct nt_world *world, uint32_t node, bool cold);
+// Keeps a node from running for so long.
+void nt_world_stall(struct nt_world *world, uint32_t node, uint64_t ns);
+// Takes it down until it is brought back.
+void nt_world_take_down(struct nt_world *world, uint32_t node);
+void nt_world_bring_back(struct nt_world *world, uint32_t node);
 // Audits every engine; 0, or -1: nt_world_why().
 int nt_world_audit(struct nt_world *world);
 // Steps every engine that has input, asleep or not, until none has: what waits for company (returns

@@ -16,6 +16,14 @@ FOUND = [
     ("tcp-backlog/clean/none", 9),
     # listen() on a bound socket changed its TCB before it was journalled.
     ("tcp-streams/slow/all", 5),
+    # A slot that a fence had kept was free, and nobody granted it to the program that waited.
+    ("udp-abort/clean/none", 2),
+    # A datagram ring that emptied in two steps never told its program of the room.
+    ("udp-flood/lossy/udp", 3001),
+    # After 24 days without a step TCP's timers stood still for as long again.
+    ("tcp-idle/clean/cold", 3007),
+    # A wire went on filling buffers that a peer without its arena had taken back.
+    ("udp-abort/lossy/cold", 24),
 ]
 
 
