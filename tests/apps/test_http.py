@@ -101,8 +101,9 @@ class TestLighttpd:
     def test_nothing_is_left_open(self, lighttpd: Popen[bytes]) -> None:
         """Descriptors of the server after thousands of connections."""
         fds = list(Path(f"/proc/{lighttpd.pid}/fd").iterdir())
-        # Numbers that were in use at once stay cached as placeholders, at most that many.
-        assert len(fds) < 200 + 64
+        # Numbers that were in use at once stay cached as placeholders: at most 200 connections of
+        # wrk, and as many that it has closed and the server not yet.
+        assert len(fds) < 2 * 200 + 64
 
     @pytest.mark.apps("ab")
     def test_socket_calls_stay_in_user_space(self, hosts: Any) -> None:
