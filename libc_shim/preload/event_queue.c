@@ -96,7 +96,7 @@ void nt_event_queue_drain(struct nt_event_queue *queue)
     uint64_t rung;
     struct iovec iov = {.iov_base = &rung, .iov_len = sizeof rung};
     int saved = errno;
-    (void)!preadv2(queue->fd, &iov, 1, -1, RWF_NOWAIT);
+    (void)!nt_real.preadv2(queue->fd, &iov, 1, -1, RWF_NOWAIT);
     errno = saved;
 }
 

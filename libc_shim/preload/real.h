@@ -13,6 +13,7 @@
 #include <netdb.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -30,6 +31,10 @@
     X(ssize_t, readv, (int fd, const struct iovec *iov, int count), (fd, iov, count))              \
     X(ssize_t, write, (int fd, const void *buf, size_t n), (fd, buf, n))                           \
     X(ssize_t, writev, (int fd, const struct iovec *iov, int count), (fd, iov, count))             \
+    X(ssize_t, preadv2, (int fd, const struct iovec *iov, int count, off_t at, int flags),         \
+      (fd, iov, count, at, flags))                                                                 \
+    X(ssize_t, pwritev2, (int fd, const struct iovec *iov, int count, off_t at, int flags),        \
+      (fd, iov, count, at, flags))                                                                 \
     X(ssize_t, pread, (int fd, void *buf, size_t n, off_t at), (fd, buf, n, at))                   \
     X(int, socket, (int domain, int type, int protocol), (domain, type, protocol))                 \
     X(int, socketpair, (int domain, int type, int protocol, int *pair),                            \
@@ -118,6 +123,7 @@
     X(int, creat, (const char *path, mode_t mode), (path, mode))                                   \
     X(FILE *, fopen, (const char *path, const char *mode), (path, mode))                           \
     X(FILE *, fdopen, (int fd, const char *mode), (fd, mode))                                      \
+    X(int, vdprintf, (int fd, const char *format, va_list args), (fd, format, args))               \
     X(int, fclose, (FILE * file), (file))                                                          \
     X(DIR *, opendir, (const char *path), (path))                                                  \
     X(int, sigaction, (int number, const struct sigaction *action, struct sigaction *old),         \

@@ -14,6 +14,28 @@ NT_ON_FD(ssize_t, write, (int fd, const void *buf, size_t n), (fd, buf, n),
 NT_ON_FD(ssize_t, writev, (int fd, const struct iovec *iov, int count), (fd, iov, count),
          nt_data_writev(fd, iov, count))
 
+// At the position (-1) these are readv and writev; at any other, what a placeholder says.
+NT_SYMBOL(ssize_t, preadv2, (int fd, const struct iovec *iov, int count, off_t at, int flags))
+{
+    if (at != -1 || nt_fd_is_kernel(fd))
+        return nt_real.preadv2(fd, iov, count, at, flags);
+    return flags != 0 ? nt_answer(-EOPNOTSUPP) : NT_OURS(nt_data_readv(fd, iov, count));
+}
+NT_SYMBOL(ssize_t, preadv64v2, (int fd, const struct iovec *iov, int count, off_t at, int flags))
+{
+    return nt_symbol_preadv2(fd, iov, count, at, flags);
+}
+NT_SYMBOL(ssize_t, pwritev2, (int fd, const struct iovec *iov, int count, off_t at, int flags))
+{
+    if (at != -1 || nt_fd_is_kernel(fd))
+        return nt_real.pwritev2(fd, iov, count, at, flags);
+    return flags != 0 ? nt_answer(-EOPNOTSUPP) : NT_OURS(nt_data_writev(fd, iov, count));
+}
+NT_SYMBOL(ssize_t, pwritev64v2, (int fd, const struct iovec *iov, int count, off_t at, int flags))
+{
+    return nt_symbol_pwritev2(fd, iov, count, at, flags);
+}
+
 NT_ON_FD(ssize_t, recv, (int fd, void *buf, size_t n, int flags), (fd, buf, n, flags),
          nt_data_recv(fd, buf, n, flags, NULL, NULL))
 NT_ON_FD_CHECKED(ssize_t, __recv_chk, (int fd, void *buf, size_t n, size_t room, int flags),

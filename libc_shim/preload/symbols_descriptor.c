@@ -2,7 +2,7 @@
 
 #include "libc_shim/preload/descriptor.h"
 #include "libc_shim/preload/epoll.h"
-#include "libc_shim/preload/log.h"
+#include "libc_shim/preload/stdio.h"
 #include "libc_shim/preload/symbols.h"
 
 #include <fcntl.h>
@@ -187,29 +187,33 @@ NT_SYMBOL(DIR *, opendir, (const char *path))
     return dir;
 }
 
-// stdio's own reads and writes never come by here.
+// -- stdio -----------------------------------------------------------------------------------
+
 NT_SYMBOL(FILE *, fdopen, (int fd, const char *mode))
 {
-    if (nt_fd_is_kernel(fd))
-        return nt_real.fdopen(fd, mode);
-    errno = EBADF;
-    if (nt_fd_get(fd) >= NT_FD_FIRST) {
-        nt_log_once("fdopen: stdio on a newtos socket is not supported yet");
-        errno = EOPNOTSUPP;
-    }
-    return NULL;
+    return nt_fd_is_kernel(fd) ? nt_real.fdopen(fd, mode) : nt_fdopen(fd, mode);
 }
 
 NT_SYMBOL(int, fclose, (FILE * file))
 {
-    int fd = nt_fd_limit == 0 ? -1 : fileno(file);
-    int result = nt_real.fclose(file);
-    if (fd >= 0) {
-        nt_given(fd); // a newtos socket at, say, 0 is closed with stdin
-        nt_numbers_kernel_closed(fd);
-    }
-    return result;
+    return nt_fd_limit == 0 ? nt_real.fclose(file) : nt_fclose(file);
 }
+
+NT_SYMBOL(int, vdprintf, (int fd, const char *format, va_list args))
+{
+    return nt_fd_is_kernel(fd) ? nt_real.vdprintf(fd, format, args) : nt_vdprintf(fd, format, args);
+}
+
+NT_SYMBOL(int, dprintf, (int fd, const char *format, ...))
+{
+    va_list args;
+    va_start(args, format);
+    int bytes = nt_symbol_vdprintf(fd, format, args);
+    va_end(args);
+    return bytes;
+}
+
+// -- epoll instances -------------------------------------------------------------------------
 
 NT_SYMBOL(int, epoll_create1, (int flags))
 {

@@ -9,7 +9,7 @@ import pytest
 RunOnHost = Callable[..., "subprocess.CompletedProcess[str]"]
 
 GROUPS = (
-    "basic wrong pipe_signal vectors big full files refused reset",
+    "basic wrong pipe_signal vectors big full files refused reset streams",
     "lowest closed duplicates ranges limit",
     "epoll_levels epoll_edges epoll_mixed epoll_wrong waking joining polls selects listening",
     "receiving interrupted accepting closing handlers",

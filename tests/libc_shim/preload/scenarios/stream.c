@@ -298,9 +298,38 @@ static void reset(void)
     SAY(read(ends[1], buf, sizeof buf));
 }
 
+static void streams(void)
+{
+    int ends[2];
+    char line[32];
+    struct iovec iov = {line, sizeof line};
+    connected(ends);
+    FILE *client = fdopen(ends[0], "r+");
+    FILE *server = fdopen(dup(ends[1]), "r");
+    SAY(client != NULL && server != NULL);
+    SAY(fileno(client) == ends[0]);
+    SAY(fprintf(client, "%s %d\n", "line", 1));
+    SAY(fflush(client));
+    SAY(fgets(line, sizeof line, server) != NULL);
+    printf("%s", line);
+    SAY(dprintf(ends[1], "back %d\n", 2));
+    SAY(fgets(line, sizeof line, client) != NULL);
+    printf("%s", line);
+    SAY(preadv2(ends[1], &iov, 1, 0, 0));
+    SAY(fputs("rest", client));
+    SAY(fclose(client));
+    SAY(fcntl(ends[0], F_GETFD));
+    SAY(preadv2(ends[1], &iov, 1, -1, 0));
+    SAY(fgets(line, sizeof line, server) == NULL);
+    SAY(feof(server));
+    SAY(fclose(server));
+    SAY(fdopen(ends[0], "r") == NULL);
+    SAY(socket(AF_INET, SOCK_STREAM, 0) == ends[0]);
+}
+
 const struct scenario stream_scenarios[] = {
     {"basic", basic},     {"wrong", wrong},     {"pipe_signal", pipe_signal},
     {"vectors", vectors}, {"big", big},         {"full", full},
     {"files", files},     {"refused", refused}, {"reset", reset},
-    {NULL, NULL},
+    {"streams", streams}, {NULL, NULL},
 };
