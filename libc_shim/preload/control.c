@@ -187,7 +187,7 @@ static int exchange(struct nt_control_call *call)
 
 void nt_control_prepare(struct nt_control_call *call, enum nt_control_kind kind)
 {
-    memset(&call->message, 0, offsetof(struct nt_control_message, text) + 1);
+    memset(&call->message, 0, sizeof call->message); // nothing of our stack goes to the server
     call->message.kind = (uint16_t)kind;
     call->send_fd = -1;
     call->fd_count = 0;

@@ -59,8 +59,10 @@ enum { // descriptors beside the reply to ATTACH
 void *nt_process_map(int fd, uint64_t bytes, bool writable)
 {
     void *base = nt_map(fd, bytes, writable);
-    if (base != NULL)
-        (void)madvise(base, bytes, MADV_DONTFORK);
+    if (base == NULL)
+        return NULL;
+    (void)madvise(base, bytes, MADV_DONTFORK);
+    (void)madvise(base, bytes, MADV_DONTDUMP);
     return base;
 }
 

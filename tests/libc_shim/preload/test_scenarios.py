@@ -39,3 +39,16 @@ def test_answers_are_those_of_linux(scenarios: str, on_host: RunOnHost, name: st
     done = on_host(scenarios, name)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout == on_linux(scenarios, name)
+
+
+# Not: those whose programs are killed (valgrind writes cores of all the areas), or set limits.
+MEMCHECKED = [name for name in NAMES if name not in ("pipe_signal", "fortified", "limit")]
+
+
+@pytest.mark.slow
+@pytest.mark.apps("valgrind")
+@pytest.mark.parametrize("name", MEMCHECKED)
+def test_memcheck_finds_nothing(scenarios: str, on_host: RunOnHost, name: str) -> None:
+    done = on_host("valgrind", "-q", "--error-exitcode=9", scenarios, name)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == on_linux(scenarios, name)
