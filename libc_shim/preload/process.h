@@ -19,8 +19,8 @@ void nt_process_start(void);
 int nt_process_attach(uint32_t protocol);
 
 // Maps shared memory that a child of fork() doesn't inherit: it has no business there, and the
-// parent's fork is quick. A core dump leaves it out: writing one would touch, and so allocate, every
-// page of an area, tens of gigabytes. NULL: it failed.
+// parent's fork is quick. A core dump leaves it out: writing one would touch, and so allocate,
+// every page of an area, tens of gigabytes. NULL: it failed.
 void *nt_process_map(int fd, uint64_t bytes, bool writable);
 
 // Rings the servers that the calling thread left something for, if they sleep.
