@@ -349,8 +349,8 @@ static void selects(void)
     FD_SET(ends[0], &r);
     SAY(pselect(top, &r, NULL, NULL, &some, NULL));
     FD_SET(ends[0], &r);
-    FD_SET(90, &r);
-    SAY(select(91, &r, NULL, NULL, &time));
+    FD_SET(60, &r); // below 64: select() looks only as far as the descriptor table is long
+    SAY(select(61, &r, NULL, NULL, &time));
 }
 
 static void listening(void)
