@@ -112,16 +112,72 @@ class Hosts:
         """Runs a program on the client; what it printed."""
         return self.run(self.client, *command, **options).stdout
 
+    def sockets(self, host: str) -> list[dict[str, Any]]:
+        """All sockets of a host, listening ones too."""
+        said = self.command("ss", "--host", host, "-a", "--json")
+        assert said.returncode == 0, said.stderr
+        listed: list[dict[str, Any]] = json.loads(said.stdout)
+        return listed
+
+    def await_sockets(self, host: str, wanted: Callable[[list[dict[str, Any]]], bool]) -> None:
+        """Waits until the sockets of a host are as wanted."""
+        deadline = time.monotonic() + DEADLINE_S
+        while not wanted(listed := self.sockets(host)):
+            assert time.monotonic() < deadline, f"never on {host}, but: {listed}"
+
+    def await_port(self, host: str, port: int) -> None:
+        """Waits until somebody has the port; connects to nobody, so a server of one sees none."""
+        self.await_sockets(
+            host,
+            lambda listed: any(
+                socket["local_port"] == port
+                and (socket["netid"] == "udp" or socket["state"] == "LISTEN")
+                for socket in listed
+            ),
+        )
+
+    def await_nothing_left(self) -> None:
+        """Waits until no program has a socket on either host; what is in TIME-WAIT is nobody's."""
+        for host in (self.web, self.client):
+            self.await_sockets(
+                host, lambda listed: all(socket["state"] == "TIME-WAIT" for socket in listed)
+            )
+
+    def start(self, host: str, *command: str, **options: Any) -> "subprocess.Popen[str]":
+        """Starts a program on a host; it is the caller's to talk to and to end."""
+        options = {
+            "stdin": subprocess.PIPE,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "text": True,
+            "cwd": self.directory,
+        } | options
+        env = self.env | options.pop("env", {})
+        words = [newtos(), "run", "--host", host, "--", *command]
+        return subprocess.Popen(words, env=env, **options)
+        return subprocess.Popen([newtos(), "run", "--host", host, "--", *command], env=env,
+                                **options)  # fmt: skip
+
     @contextmanager
     def serve(
-        self, port: int, *command: str, env: dict[str, str] | None = None, cwd: Path | None = None
+        self,
+        port: int,
+        *command: str,
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
+        host: str | None = None,
+        once: bool = False,
     ) -> Iterator["subprocess.Popen[bytes]"]:
-        """Runs a server on `web` for as long as the block lasts; it accepts when this yields."""
+        """Runs a server, on `web` by default, for as long as the block lasts.
+
+        It accepts when this yields. One that serves once is not tried out, and may have ended.
+        """
+        host = host or self.web
         log = self.directory / f"{Path(command[0]).name}-{port}.log"
         with (
             log.open("wb") as output,
             subprocess.Popen(
-                [newtos(), "run", "--host", self.web, "--", *command],
+                [newtos(), "run", "--host", host, "--", *command],
                 env=self.env | (env or {}),
                 stdout=output,
                 stderr=output,
@@ -129,8 +185,12 @@ class Hosts:
             ) as process,
         ):
             try:
+                if once:
+                    self.await_port(host, port)
+                    yield process
+                    return
                 waited = self.run(
-                    self.web, sys.executable, "-c", AWAIT, "127.0.0.1", str(port), "20", check=False
+                    host, sys.executable, "-c", AWAIT, "127.0.0.1", str(port), "20", check=False
                 )
                 assert process.poll() is None, log.read_text()
                 assert waited.returncode == 0, f"nobody accepts: {waited.stderr}{log.read_text()}"
@@ -171,6 +231,13 @@ def hosts() -> Iterator[Hosts]:
 def lossy_hosts() -> Iterator[Hosts]:
     """A wire that loses 2 % and reorders."""
     with running_hosts('loss = "2%"\nreorder = "2%"\nseed = 7\n') as pair:
+        yield pair
+
+
+@pytest.fixture(scope="module")
+def wire_hosts() -> Iterator[Hosts]:
+    """The wire on which the programs of docs/programs.md do their work: it loses 0.5 %."""
+    with running_hosts('loss = "0.5%"\nseed = 11\n') as pair:
         yield pair
 
 
