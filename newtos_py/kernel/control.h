@@ -5,19 +5,39 @@
 // descriptors travel beside it by SCM_RIGHTS. Errors are positive errno values in `error`.
 //
 //   kind       in (descriptors)                        out (descriptors)
-//   HELLO      -                                       text: host name
-//   ATTACH     protocol (6/17)                         area number, slots (program side rw, server
-//   side ro,
-//                                                      hint side rw, server's doorbell, server's
-//                                                      status page ro)
-//   QUEUE      queue number (eventfd)                  -            known to every server of this
-//   program BIND       protocol, slot, generation, local,      local        as chosen
+//   HELLO      arg: the program's pid (a pidfd of it;   text: host name
+//              both only from a token's holder)
+//   ATTACH     protocol (6/17)                         area number, slots (program side rw,
+//                                                      server side ro, hint side rw, server's
+//                                                      doorbell, server's status page ro)
+//   QUEUE      queue number (eventfd)                  known to every server of this program
+//   BIND       protocol, slot, generation, local,      local: as chosen
 //              options
 //   LISTEN     slot, generation, backlog               entries (listener ring ro, claims rw)
+//   UNLISTEN   slot, generation                        the listening socket is closed
 //   RESOLVE    text: name; arg: address family         text: numeric addresses, one a line
-//   IFADDRS    -                                       text: "name address/prefix flags mtu", one a
-//   line UNLISTEN   slot, generation                        -            the listening socket is
-//   closed
+//   IFADDRS    -                                       text: "name address/prefix flags mtu", one
+//                                                      a line
+//   TOKEN      text: struct nt_shared_socket, many;    no reply
+//              arg: enum nt_token_flags (a connection)
+//   LEAVE      text: one struct nt_shared_socket       arg: 1: nobody else holds it
+//   STATE      text: one struct nt_shared_socket, and  -
+//              what the shim wants to have kept
+//   TAKE       arg: 1: the state is wanted, too        arg: enum nt_taken; protocol, area, slot,
+//              (placeholder)                           generation; text: the state
+//   JOIN       area, slot, generation as TAKE          entries (listener ring ro, claims rw): the
+//              answered NT_TAKEN_LISTENER              program may accept from this socket
+//
+// Sockets that several processes hold. Each newtos socket has a placeholder in the kernel, whose
+// inode is its name: it goes with fork, exec and SCM_RIGHTS wherever the socket goes. A program
+// that is about to fork sends a TOKEN: one end of a SOCK_SEQPACKET pair, whose other end the child
+// finds, and the sockets that this program opened since the last one. The child holds all that the
+// program holds then (NT_TOKEN_ONLY: just those named). The token is the child's control
+// connection; when its last copy is closed, the child's references are gone.
+//
+// TAKE says that a program uses a socket that it holds (it proves that with the placeholder). A
+// connection moves into its area (request.h); whoever had it finds its slot's generation changed,
+// and if it uses the socket again, takes it back. When two go on like this, it is pumped.
 #ifndef NT_KERNEL_CONTROL_H
 #define NT_KERNEL_CONTROL_H
 
@@ -32,6 +52,31 @@ enum nt_control_kind {
     NT_CTL_RESOLVE = 6,
     NT_CTL_IFADDRS = 7,
     NT_CTL_UNLISTEN = 8,
+    NT_CTL_TOKEN = 9,
+    NT_CTL_LEAVE = 10,
+    NT_CTL_STATE = 11,
+    NT_CTL_TAKE = 12,
+    NT_CTL_JOIN = 13,
+};
+
+enum nt_token_flags {
+    NT_TOKEN_MORE = 1, // the list goes on in the next message, which brings the connection
+    NT_TOKEN_ONLY = 2, // the child holds only the sockets that are listed
+};
+
+enum nt_taken {
+    NT_TAKEN_SLOT = 1,     // it is in this slot of the program's area
+    NT_TAKEN_LISTENER = 2, // a listening socket, there: JOIN it
+    NT_TAKEN_PUMPED = 3,   // (a kernel socket) stands for it from now on
+};
+
+// A socket that several processes may hold: its placeholder's inode, and where its owner has it.
+struct nt_shared_socket {
+    uint64_t inode;
+    uint32_t protocol;
+    uint32_t area;
+    uint32_t slot;
+    uint32_t generation;
 };
 
 enum {
@@ -60,6 +105,7 @@ struct nt_control_message {
 };
 
 #ifndef NT_CDEF
+_Static_assert(sizeof(struct nt_shared_socket) == 24, "packed");
 _Static_assert(sizeof(struct nt_control_message) == 4096, "one page");
 #endif
 

@@ -17,7 +17,30 @@ enum nt_server_request_kind {
     NT_REQ_AREA_DEAD =
         4, // area: its program is gone; reset or finish its connections. Answered when drained
     NT_REQ_AREA_NEW = 5, // area, arg = the program's pid, for observers: mapped now; grant slots
+    NT_REQ_MOVE = 6,     // area, slot, generation, arg = to which area -> slot, generation there
+    NT_REQ_MOVED = 7,    // area, slot, generation (those that MOVE answered) -> error
 };
+
+// Moving a socket to another area, whoever of both programs does what meanwhile. Two steps, because
+// a server cannot write the program side of an area; the requester, who can, writes it in between.
+//
+//   MOVE   takes a slot of area `arg` for the socket (a connection in any state, a listening or
+//          bound socket) and freezes it: the old slot's server block shows another generation (and
+//          `events` moves on, so that whoever sleeps on the old slot looks), its program block is
+//          not read again; nothing is sent for the connection, and what arrives may be dropped.
+//          The old slot stays the old program's, its memory as it is, until that sets
+//          NT_CONTROL_CLOSE there (under the old generation) or its area dies.
+//   then   the requester copies the program block from the old slot to the new one (generation:
+//          the new; queue: 0) and the TX ring's bytes from tx_head to tx_tail under the same
+//          geometry, at the same cursors.
+//   MOVED  copies what lies unread in the RX ring from rx_head (of the new program block) on, and
+//          what waits out of order; publishes the server block of the new slot, with the cursors,
+//          names, state and flags that the old one had; and goes on from there. 0; EBADF: no such
+//          slot is being moved (also if the connection ended meanwhile and the slot is free).
+//
+// If the new area dies in between, the connection goes as with any other area. ENOBUFS: no slot is
+// left in area `arg`; EBADF: the old slot is free or of another generation. Both steps may be asked
+// for twice, with another number: MOVE of what is being moved to the same area answers the same.
 
 struct nt_request {
     uint32_t number;

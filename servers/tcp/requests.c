@@ -147,6 +147,9 @@ static bool handle(struct nt_tcp_engine *tcp, struct nt_request *request)
     case NT_REQ_AREA_NEW:
         request->error = area_new(tcp, request);
         return false;
+    case NT_REQ_MOVE:
+    case NT_REQ_MOVED:
+        break;
     }
     request->error = ENOSYS;
     return false;
