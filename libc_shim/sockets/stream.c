@@ -106,8 +106,12 @@ ssize_t nt_stream_recv(struct nt_sock *sock, const struct iovec *iov, int count,
         struct nt_iov walk = {iov, count, 0};
         copy_out(sock, geometry, head, bytes, &walk);
     }
-    if ((flags & MSG_PEEK) == 0 && bytes > 0)
+    if ((flags & MSG_PEEK) == 0 && bytes > 0) {
         give_room(sock, tail, geometry, head + bytes, wake);
+        bool asked = (nt_load_relaxed(&sock->server->flags) & NT_SLOT_ACK_ON_READ) != 0;
+        if (asked && bytes == unread)
+            nt_sock_tell(sock, wake);
+    }
     return (ssize_t)bytes;
 }
 

@@ -51,7 +51,8 @@
 // after the ring was empty it sets the ready bit of that slot in queue 0.
 //
 // What the program sets the activity bit for: bytes, a datagram or a request to send, control and
-// options changed, and room in the RX ring where the server may have run short of it.
+// options changed, room in the RX ring where the server may have run short of it, and that it has
+// read all, where the server asks for that (NT_SLOT_ACK_ON_READ).
 //
 // `error` holds an errno in its low 16 bits. For datagrams, where errors come and go, the rest
 // counts them, so that the program can tell a new error from the one it has reported.
@@ -90,6 +91,9 @@ enum nt_slot_flags {      // server block
     NT_SLOT_TX_DONE = 2,  // our FIN is acknowledged
     NT_SLOT_BOUND = 4,    // local address and port are set
     NT_SLOT_PEER_SET = 8, // remote address and port are set
+    // TCP: an acknowledgement waits for the program to read all there is, which it then tells
+    // (the activity bit). Stored before rx_tail.
+    NT_SLOT_ACK_ON_READ = 16,
 };
 
 enum nt_slot_control { // program block; bits are set once a generation

@@ -322,6 +322,12 @@ static inline bool nt_tcb_connected(const struct nt_tcb *t) // in the hash table
 {
     return t->state != NT_TCP_FREE && t->state != NT_TCP_CLOSED;
 }
+// An acknowledgement waits, and no answer of the program's will take it along.
+static inline bool nt_tcb_acks_on_read(const struct nt_tcb *t)
+{
+    bool answered = (t->flags & NT_TCB_ONE_WAY) == 0 && (t->options & NT_OPTION_QUICKACK) == 0;
+    return !answered && t->ack_deadline_ms != 0 && t->rcv_acked != t->rcv_nxt;
+}
 static inline bool nt_tcb_has_slot(const struct nt_tcb *t) { return t->area != NT_TCP_NO_AREA; }
 
 // The mapped area of a TCB's slot, NULL if it has none or it is not mapped.

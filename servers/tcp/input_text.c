@@ -127,6 +127,7 @@ static enum nt_tcp_next take_in_order(struct nt_tcp_engine *tcp, struct nt_tcb *
         t->rx_geometry = geometry;
         nt_tcp_count(tcp, NT_TCP_RX_GROWTHS);
     }
+    t->data_heard_ms = (uint16_t)tcp->now_ms;
     bool hole = t->ooo_count != 0;
     if (hole)
         nt_tcp_ooo_absorb(tcp, t);

@@ -67,6 +67,8 @@ static void sent(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t len, bool
     if (len % t->mss != 0)
         t->snd_small = t->snd_nxt;
     bool fresh = nt_seq_gt(t->snd_nxt, t->snd_max);
+    if (fresh && (uint16_t)(tcp->now_ms - t->data_heard_ms) < NT_TCP_DELAYED_ACK_MS)
+        t->flags &= ~(uint32_t)NT_TCB_ONE_WAY; // an answer, as tcp_event_data_sent() takes it
     if (fresh) {
         t->snd_max = t->snd_nxt;
         nt_tcp_rtt_start(tcp, t, t->snd_nxt);

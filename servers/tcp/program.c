@@ -58,13 +58,20 @@ static bool take_tx(struct nt_tcp_engine *tcp, struct nt_tcb *t, const struct sn
     return true;
 }
 
+// A peer that sends and is never answered may wait for the acknowledgement before it sends more
+// (Nagle): it gets it when the program has read all, as from Linux (tcp_cleanup_rbuf).
+static bool reading_acknowledges(const struct nt_tcb *t)
+{
+    return nt_tcb_acks_on_read(t) && t->rx_head == nt_tcb_rx_tail(t);
+}
+
 static bool take_rx(struct nt_tcp_engine *tcp, struct nt_tcb *t)
 {
     if (!nt_tcp_look_at_reader(tcp, t))
         return false;
     if (t->state == NT_TCP_ESTABLISHED || t->state == NT_TCP_FIN_WAIT_1 ||
         t->state == NT_TCP_FIN_WAIT_2) {
-        if (nt_tcp_window_update_due(t))
+        if (nt_tcp_window_update_due(t) || reading_acknowledges(t))
             nt_tcp_ack_now(tcp, t);
     }
     return true;

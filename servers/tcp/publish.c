@@ -73,6 +73,8 @@ static uint8_t visible_flags(const struct nt_tcb *t)
         flags |= NT_SLOT_BOUND;
     if (t->remote_port != 0)
         flags |= NT_SLOT_PEER_SET;
+    if (nt_tcb_acks_on_read(t))
+        flags |= NT_SLOT_ACK_ON_READ;
     return (uint8_t)flags;
 }
 
@@ -129,6 +131,8 @@ static bool publish_tcb(struct nt_area *area, struct nt_tcp_dirty *dirty, const 
     bool changed = false;
     if (flags & ~server->flags & (NT_SLOT_BOUND | NT_SLOT_PEER_SET))
         publish_names(server, t);
+    if (flags & NT_SLOT_ACK_ON_READ) // known to whoever sees the bytes
+        nt_store_release(&server->flags, (uint8_t)(server->flags | NT_SLOT_ACK_ON_READ));
     nt_store_release(&server->rx_geometry, t->rx_geometry);
     if (STORE(server->rx_tail, nt_tcb_rx_tail(t)))
         changed |= worth_reading(t, &area->slot_program[t->slot]);
@@ -142,7 +146,8 @@ static bool publish_tcb(struct nt_area *area, struct nt_tcp_dirty *dirty, const 
     nt_store_relaxed(&server->retransmits, t->retransmits);
     nt_store_relaxed(&server->tcp_state, (uint32_t)t->state);
     changed |= STORE(server->error, t->error);
-    changed |= STORE(server->flags, flags);
+    changed |= ((server->flags ^ flags) & ~NT_SLOT_ACK_ON_READ) != 0;
+    nt_store_release(&server->flags, flags);
     changed |= STORE(server->state, visible_state(t));
     if (server->reply != t->request) {
         nt_store_relaxed(&server->reply_errno, t->reply_errno);

@@ -71,6 +71,7 @@ enum nt_tcb_flags {
     NT_TCB_CWND_LIMITED = 262144,   // cwnd was what held us since the last acknowledgement
     NT_TCB_FENCE = 524288,          // unacknowledged bytes may be referenced when the slot is freed
     NT_TCB_PROBED = 2097152,        // the probe timeout has come since the last new acknowledgement
+    NT_TCB_ONE_WAY = 4194304,       // no answer has come to take an acknowledgement along
     NT_TCB_UNDO = 1048576, // the next new acknowledgement says whether a loss was one: undo.c
 };
 
@@ -151,8 +152,9 @@ struct nt_tcb {
     uint8_t tos;
     uint8_t options; // low bits of enum nt_slot_options
     uint8_t rx_want_log2;
-    uint16_t rcv_mss; // what the peer's full segments carry
-    uint16_t pad[3];
+    uint16_t rcv_mss;       // what the peer's full segments carry
+    uint16_t data_heard_ms; // when data came last, low bits
+    uint16_t pad[2];
     // lines 4 and 5: out of order, losses
     uint32_t cold_mark;
     // What a loss changed, to be put back if it was none (UNDO; undo.c).

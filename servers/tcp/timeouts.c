@@ -111,6 +111,7 @@ static void ack_timeout(struct nt_tcp_engine *tcp, struct nt_tcb *t)
     if (t->rcv_acked == t->rcv_nxt)
         return;
     nt_tcp_count(tcp, NT_TCP_DELAYED_ACKS);
+    t->flags |= NT_TCB_ONE_WAY;
     nt_tcp_ack_now(tcp, t);
 }
 

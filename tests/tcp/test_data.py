@@ -48,6 +48,33 @@ def test_first_acknowledgements_wait_a_millisecond(d: Dialogue) -> None:
     peer.expect(ACK, seq=1, ack=2)
 
 
+def test_reading_acknowledges_what_is_never_answered(d: Dialogue) -> None:
+    """The peer may wait for it (Nagle) before it sends more: tcp_cleanup_rbuf()."""
+    sock, peer = connected(d)
+    peer.send(ACK, b"x")
+    assert sock.recv(1) == b"x"
+    d.run()
+    peer.expect_nothing()  # an answer may still come
+    d.after(ms=1.1)
+    peer.expect(ACK, ack=2)
+    for n in range(20):
+        peer.send(ACK | PSH, b"yz")
+        peer.expect_nothing()
+        assert sock.recv(1) == b"y"
+        d.run()
+        peer.expect_nothing()
+        assert sock.recv(1) == b"z"
+        d.run()
+        peer.expect(ACK, ack=4 + 2 * n)
+    sock.send(b"an answer")
+    peer.expect(ACK | PSH, b"an answer")
+    peer.send(ACK)
+    peer.send(ACK | PSH, b"more")
+    assert sock.recv(4) == b"more"
+    d.run()
+    peer.expect_nothing()
+
+
 def test_later_acknowledgements_wait_forty(d: Dialogue) -> None:
     sock, peer = connected(d)
     for _ in range(15):  # the SYN-ACK was the first of sixteen
