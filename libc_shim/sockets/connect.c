@@ -215,21 +215,10 @@ int nt_sock_connect(struct nt_sock_context *context, struct nt_sock *sock,
 
 // -- accept ----------------------------------------------------------------------------------
 
-static struct nt_sock_area *area_of(struct nt_sock_context *context, uint32_t number)
-{
-    uint32_t count = nt_load_acquire(&context->area_count);
-    for (uint32_t i = 0; i < count; i++) {
-        struct nt_sock_area *area = &context->area[i];
-        if (area->protocol == IPPROTO_TCP && area->view.number == number)
-            return area;
-    }
-    return NULL;
-}
-
 // True if the entry names a slot that is really waiting for us.
 static bool entry_holds(const struct nt_accept_entry *entry, const struct nt_sock_area *area)
 {
-    if (area == NULL || entry->slot >= area->view.slots)
+    if (entry->slot >= area->view.slots)
         return false;
     const struct nt_slot_server *server = &area->view.slot_server[entry->slot];
     return nt_load_acquire(&server->generation) == entry->generation &&
@@ -237,10 +226,10 @@ static bool entry_holds(const struct nt_accept_entry *entry, const struct nt_soc
            nt_sock_slot_is_free(area, entry->slot, entry->generation);
 }
 
+// The slot has been entered.
 static void make_accepted(const struct nt_sock *listening, struct nt_sock *accepted,
-                          struct nt_sock_area *area, const struct nt_accept_entry *entry)
+                          const struct nt_accept_entry *entry)
 {
-    nt_sock_enter_slot(accepted, area, entry->slot, entry->generation, listening->program);
     nt_sock_init(accepted, listening->family, SOCK_STREAM);
     accepted->flags = NT_SOCKF_NAMED | (listening->flags & NT_SOCKF_CORK);
     accepted->tx_limit_log2 = listening->tx_limit_log2;
@@ -255,32 +244,85 @@ static void make_accepted(const struct nt_sock *listening, struct nt_sock *accep
     nt_store_release(&accepted->phase, (uint8_t)NT_SOCK_CONNECTED);
 }
 
+// Claims what was found where it is bound to this very area. False: it went to somebody else, or it
+// is not what the entry says.
+static bool claim_own(const struct nt_sock *sock, struct nt_sock *accepted,
+                      const struct nt_accept_offer *offer, struct nt_sock_wake *wake)
+{
+    struct nt_sock_area *area = sock->area;
+    const struct nt_accept_entry *entry = &offer->entry;
+    if (!nt_listener_claim(sock->listener, offer, area->view.number, entry->slot) ||
+        !entry_holds(entry, area))
+        return false;
+    nt_sock_enter_slot(accepted, area, entry->slot, entry->generation, sock->program);
+    make_accepted(sock, accepted, entry);
+    // Claiming is no news for the server, but a timer to arm is.
+    if ((nt_sock_options(accepted) & NT_OPTION_KEEPALIVE) != 0)
+        nt_sock_tell(accepted, wake);
+    return true;
+}
+
+// Claims what is bound to another acceptor's area, for the granted slot that `accepted` has.
+static bool claim_others(const struct nt_sock *sock, struct nt_sock *accepted,
+                         const struct nt_accept_offer *offer, struct nt_sock_wake *wake)
+{
+    struct nt_slot_program *program = accepted->program;
+    if (!nt_listener_claim(sock->listener, offer, sock->area->view.number, accepted->slot))
+        return false;
+    program->accept_listener = nt_load_relaxed(&sock->listener->header->number);
+    program->accept_index = offer->index;
+    accepted->request = (((accepted->request >> 8) + 1) << 8) | NT_MAIL_ACCEPT;
+    nt_store_release(&program->request, accepted->request);
+    make_accepted(sock, accepted, &offer->entry);
+    nt_sock_tell(accepted, wake);
+    return true;
+}
+
+// Goes on where accept() finds connections that are bound to others: takes a granted slot first.
+static int accept_others(struct nt_sock *sock, struct nt_sock *accepted,
+                         struct nt_accept_offer *offer, struct nt_sock_wake *wake)
+{
+    struct nt_sock_area *area = sock->area;
+    int result = nt_sock_take_slot(accepted, area, sock->program, wake);
+    if (result < 0)
+        return result; // -EAGAIN: the server grants more, and tells of the entry again
+    bool found = true, claimed = false;
+    for (uint32_t i = 0; found && !claimed && i < sock->listener->entries; i++) {
+        claimed = claim_others(sock, accepted, offer, wake);
+        found = claimed || nt_listener_find(sock->listener, area->view.number, offer);
+    }
+    if (claimed)
+        return 0;
+    nt_sock_leave_slot(accepted, area, accepted->slot, 0, wake);
+    return -EAGAIN;
+}
+
 int nt_sock_accept(struct nt_sock_context *context, struct nt_sock *sock, struct nt_sock *accepted,
                    struct sockaddr *address, socklen_t *length, struct nt_sock_wake *wake)
 {
+    (void)context;
     if (sock->type != SOCK_STREAM)
         return -EOPNOTSUPP;
     // No lock: claiming an entry is what makes it ours, and threads may do that side by side. The
     // caller keeps the socket from being closed meanwhile.
     if (nt_load_acquire(&sock->phase) != NT_SOCK_LISTENING)
         return -EINVAL;
-    struct nt_listener *listener = sock->listener;
-    for (uint32_t i = 0; i < listener->entries; i++) {
-        struct nt_accept_entry entry;
-        if (!nt_listener_claim(listener, &entry))
+    nt_sock_accepting(sock);
+    int result = -EAGAIN;
+    struct nt_accept_offer offer;
+    for (uint32_t i = 0; result == -EAGAIN && i < sock->listener->entries; i++) {
+        if (!nt_listener_find(sock->listener, sock->area->view.number, &offer))
             break;
-        struct nt_sock_area *area = area_of(context, entry.area);
-        if (!entry_holds(&entry, area))
-            continue;
-        make_accepted(sock, accepted, area, &entry);
-        // Claiming is no news for the server, but a timer to arm is.
-        if ((nt_sock_options(accepted) & NT_OPTION_KEEPALIVE) != 0)
-            nt_sock_tell(accepted, wake);
-        if (address != NULL && length != NULL)
-            nt_endpoint_to_sockaddr(&entry.peer, sock->family, address, length);
-        return 0;
+        if (NT_UNLIKELY(offer.entry.area != sock->area->view.number)) {
+            result = accept_others(sock, accepted, &offer, wake);
+            break;
+        }
+        if (claim_own(sock, accepted, &offer, wake))
+            result = 0;
     }
-    return -EAGAIN;
+    if (result == 0 && address != NULL && length != NULL)
+        nt_endpoint_to_sockaddr(&accepted->peer, sock->family, address, length);
+    return result;
 }
 
 // -- shutdown --------------------------------------------------------------------------------

@@ -87,6 +87,13 @@ static inline int nt_sock_sick(struct nt_sock *sock)
     return -EIO;
 }
 
+// From now on the server may choose this program for a listening socket's connections.
+static inline void nt_sock_accepting(const struct nt_sock *sock)
+{
+    if (NT_UNLIKELY(nt_load_relaxed(&sock->program->accepting) == 0))
+        nt_store_relaxed(&sock->program->accepting, 1u);
+}
+
 // slot.c
 void nt_sock_look(const struct nt_sock *sock, struct nt_sock_view *view);
 // Reports the pending error once: the errno, or 0.

@@ -67,6 +67,8 @@ uint32_t nt_sock_events(const struct nt_sock *sock)
 
 void nt_sock_set_queue(struct nt_sock *sock, uint32_t number)
 {
+    if (nt_load_relaxed(&sock->phase) == NT_SOCK_LISTENING)
+        nt_sock_accepting(sock); // whoever polls it will accept (Fastsocket §3.2.1)
     nt_store_relaxed(&sock->program->queue, (uint16_t)number);
     nt_fence(); // before the caller looks at the level (area.h, "Telling each other")
 }

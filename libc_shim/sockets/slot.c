@@ -172,8 +172,8 @@ static void look_at_stream(const struct nt_sock *sock, struct nt_sock_view *view
         view->state = NT_TCP_CLOSE;
         view->shutdown = NT_SHUT_BOTH; // tcp_done()
         view->error = error == nt_load_relaxed(&sock->error_taken) ? 0 : error;
-    } else if (state <= NT_SLOT_CONNECTING) {
-        view->state = NT_TCP_SYN_SENT;
+    } else if (state <= NT_SLOT_CONNECTING && (sock->flags & NT_SOCKF_NAMED) == 0) {
+        view->state = NT_TCP_SYN_SENT; // one that was accepted is on its way here
     } else {
         bool over = view->shutdown == NT_SHUT_BOTH && (flags & NT_SLOT_TX_DONE) != 0;
         view->state = over ? NT_TCP_CLOSE : NT_TCP_ESTABLISHED;

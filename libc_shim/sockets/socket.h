@@ -133,9 +133,9 @@ int nt_sock_connect(struct nt_sock_context *context, struct nt_sock *sock,
 // The name that bind() gave it, for binding a fresh slot; false if it was never bound.
 bool nt_sock_bound_name(const struct nt_sock *sock, struct nt_endpoint *local);
 
-// accept(): claims the oldest pending connection and makes `accepted` (zeroed, or closed) of it;
-// `address` and `length` as accept(2), or NULL. Options are inherited as on Linux. -EAGAIN: none
-// pending; -EINVAL: not listening; -EOPNOTSUPP: datagrams.
+// accept(): claims a pending connection, the oldest but for those that wait for this program, and
+// makes `accepted` (zeroed, or closed) of it; `address` and `length` as accept(2), or NULL. Options
+// are inherited as on Linux. -EAGAIN: none pending; -EINVAL: not listening; -EOPNOTSUPP: datagrams.
 int nt_sock_accept(struct nt_sock_context *context, struct nt_sock *sock, struct nt_sock *accepted,
                    struct sockaddr *address, socklen_t *length, struct nt_sock_wake *wake);
 

@@ -63,7 +63,7 @@
 
 enum {
     NT_AREA_MAGIC = 0x4e544153,
-    NT_AREA_VERSION = 1,
+    NT_AREA_VERSION = 2,
     NT_AREA_SLOTS_MAX = 8192,
     NT_AREA_QUEUES = 256,
     NT_RING_RESERVE = 4194304, // bytes of address space a slot and direction: the largest ring
@@ -119,6 +119,7 @@ enum nt_slot_options { // program block, bits of `options`; read by the server a
 enum nt_request_kind { // low 8 bits of `request`; the rest is a sequence number
     NT_MAIL_NONE = 0,
     NT_MAIL_CONNECT = 1, // TCP: connect; UDP: set or clear (port 0) the peer
+    NT_MAIL_ACCEPT = 2,  // TCP: bind the connection that was claimed for this slot (listener.h)
 };
 
 // An Internet endpoint; addresses are 128 bit, IPv4 mapped (::ffff:a.b.c.d). Port in host byte
@@ -163,12 +164,14 @@ struct nt_slot_program {
     uint8_t tos;
     uint32_t max_segment; // TCP_MAXSEG; 0: from the route
     uint32_t linger_ms;
-    uint32_t pad0[2];
+    uint32_t accepting; // a listening socket: 1 from its first accept, poll or epoll_ctl on
+    uint32_t pad0;
     // line 1: mailbox
-    uint32_t request; // sequence << 8 | enum nt_request_kind
-    uint32_t pad1;
+    uint32_t request;         // sequence << 8 | enum nt_request_kind
+    uint32_t accept_listener; // ACCEPT: number of the listener, as its header says
     struct nt_endpoint target;
-    uint32_t pad2[8];
+    uint32_t accept_index; // ACCEPT: of the entry
+    uint32_t pad2[7];
 };
 
 struct nt_area_server_header {

@@ -14,7 +14,8 @@
 //   BIND       protocol, slot, generation, local,      local: as chosen
 //              options
 //   LISTEN     slot, generation, backlog               entries (listener ring ro, claims rw)
-//   UNLISTEN   slot, generation                        the listening socket is closed
+//   UNLISTEN   slot, generation;                       this program no longer accepts there (the
+//              arg: 1: shutdown(), for everybody       last one: the port is free)
 //   RESOLVE    text: name; arg: address family         text: numeric addresses, one a line
 //   IFADDRS    -                                       text: "name address/prefix flags mtu", one
 //                                                      a line
@@ -25,8 +26,9 @@
 //              what the shim wants to have kept
 //   TAKE       arg: 1: the state is wanted, too        arg: enum nt_taken; protocol, area, slot,
 //              (placeholder)                           generation; text: the state
-//   JOIN       area, slot, generation as TAKE          entries (listener ring ro, claims rw): the
-//              answered NT_TAKEN_LISTENER              program may accept from this socket
+//   JOIN       area, slot, generation as TAKE          entries; slot, generation: its own, taken
+//              answered NT_TAKEN_LISTENER              (listener ring ro, claims rw): the program
+//                                                      may accept from this socket
 //
 // Sockets that several processes hold. Each newtos socket has a placeholder in the kernel, whose
 // inode is its name: it goes with fork, exec and SCM_RIGHTS wherever the socket goes. A program

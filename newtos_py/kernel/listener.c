@@ -65,17 +65,22 @@ static void copy_entry(struct nt_accept_entry *to, const struct nt_accept_entry 
         nt_store_relaxed(&out[i], nt_load_relaxed(&in[i]));
 }
 
+bool nt_listener_is_open(const struct nt_listener *listener, uint32_t index)
+{
+    return nt_load_acquire(claim_word(listener, index)) == nt_claim_word(NT_CLAIM_IS_OPEN, index);
+}
+
 bool nt_listener_reusable(const struct nt_listener *listener, uint32_t index)
 {
     // Acceptors can write any word here; all but "open" frees the entry, at their own cost.
-    return nt_load_acquire(claim_word(listener, index)) != NT_CLAIM_OPEN(index - listener->entries);
+    return !nt_listener_is_open(listener, index - listener->entries);
 }
 
 void nt_listener_fill(struct nt_listener *listener, uint32_t index,
                       const struct nt_accept_entry *entry)
 {
     copy_entry(&listener->entry[index & (listener->entries - 1)], entry);
-    nt_store_release(claim_word(listener, index), NT_CLAIM_OPEN(index));
+    nt_store_release(claim_word(listener, index), nt_claim_word(NT_CLAIM_IS_OPEN, index));
 }
 
 void nt_listener_publish(struct nt_listener *listener, uint32_t tail)
@@ -83,16 +88,32 @@ void nt_listener_publish(struct nt_listener *listener, uint32_t tail)
     nt_store_release(&listener->header->tail, tail);
 }
 
-bool nt_listener_take(struct nt_listener *listener, uint32_t index)
+static bool replace_open(struct nt_listener *listener, uint32_t index, uint64_t by, uint64_t *found)
 {
-    uint64_t open = NT_CLAIM_OPEN(index);
-    return __atomic_compare_exchange_n(claim_word(listener, index), &open, NT_CLAIM_TAKEN(index),
-                                       false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    *found = nt_claim_word(NT_CLAIM_IS_OPEN, index);
+    return __atomic_compare_exchange_n(claim_word(listener, index), found, by, false,
+                                       __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 
-bool nt_listener_is_open(const struct nt_listener *listener, uint32_t index)
+bool nt_listener_take(struct nt_listener *listener, uint32_t index, uint32_t area, uint32_t slot)
 {
-    return nt_load_acquire(claim_word(listener, index)) == NT_CLAIM_OPEN(index);
+    uint64_t found;
+    return replace_open(listener, index, nt_claim_taken(index, area, slot), &found);
+}
+
+bool nt_listener_withdraw(struct nt_listener *listener, uint32_t index)
+{
+    uint64_t found, ours = nt_claim_word(NT_CLAIM_IS_WITHDRAWN, index);
+    return replace_open(listener, index, ours, &found) || found == ours;
+}
+
+bool nt_listener_taken_by(const struct nt_listener *listener, uint32_t index, uint32_t *area,
+                          uint32_t *slot)
+{
+    uint64_t claim = nt_load_acquire(claim_word(listener, index));
+    *area = (uint32_t)(claim >> NT_CLAIM_AREA_SHIFT) & 0xffff;
+    *slot = (uint32_t)(claim >> NT_CLAIM_SLOT_SHIFT) & 0x1fff;
+    return claim == nt_claim_taken(index, *area, *slot);
 }
 
 // Where to start looking: the shared hint, unless it cannot be.
@@ -102,20 +123,44 @@ static uint32_t scan_start(const struct nt_listener *listener, uint32_t tail)
     return tail - scan <= listener->entries ? scan : tail - listener->entries;
 }
 
-bool nt_listener_claim(struct nt_listener *listener, struct nt_accept_entry *out)
+static void copy_offer(const struct nt_listener *listener, uint32_t index,
+                       struct nt_accept_offer *out)
+{
+    out->index = index;
+    copy_entry(&out->entry, &listener->entry[index & (listener->entries - 1)]);
+}
+
+bool nt_listener_find(const struct nt_listener *listener, uint32_t area,
+                      struct nt_accept_offer *out)
 {
     uint32_t tail = nt_load_acquire(&listener->header->tail);
-    for (uint32_t i = scan_start(listener, tail); i != tail; i++) {
-        if (!nt_listener_is_open(listener, i))
-            continue;
-        copy_entry(out, &listener->entry[i & (listener->entries - 1)]);
-        if (nt_listener_take(listener, i)) {
-            // All before it were seen taken, and none of them opens again under its index.
-            nt_store_relaxed(&listener->claims->scan, i + 1);
-            return true;
-        }
+    uint32_t i = scan_start(listener, tail);
+    while (i != tail && !nt_listener_is_open(listener, i))
+        i++;
+    if (i == tail)
+        return false;
+    out->oldest = i;
+    copy_offer(listener, i, out);
+    for (uint32_t ahead = 1; out->entry.area != area && ahead < NT_LISTENER_LOOK_AHEAD; ahead++) {
+        uint32_t next = i + ahead;
+        if (next == tail)
+            break;
+        const struct nt_accept_entry *entry = &listener->entry[next & (listener->entries - 1)];
+        if (nt_listener_is_open(listener, next) && nt_load_relaxed(&entry->area) == area)
+            copy_offer(listener, next, out);
     }
-    return false;
+    return true;
+}
+
+bool nt_listener_claim(struct nt_listener *listener, const struct nt_accept_offer *offer,
+                       uint32_t area, uint32_t slot)
+{
+    if (!nt_listener_take(listener, offer->index, area, slot))
+        return false;
+    // All before `oldest` were seen taken, and none of them opens again under its index.
+    uint32_t taken = offer->index == offer->oldest ? offer->oldest + 1 : offer->oldest;
+    nt_store_relaxed(&listener->claims->scan, taken);
+    return true;
 }
 
 bool nt_listener_has_open(const struct nt_listener *listener)

@@ -7,10 +7,21 @@
 //
 // Entry i (free-running index, slot i & (entries - 1)) is filled, its claim word set to
 // NT_CLAIM_OPEN(i), then `tail` published. An acceptor takes it by compare-and-swap of the claim
-// word from OPEN(i) to TAKEN(i): exactly one wins. The server withdraws an entry whose connection
-// died in the same way, and reuses an entry only when its claim word says TAKEN. Where a listener
-// has exactly one acceptor the connection is already bound to a slot of its area (`slot`); claiming
-// it needs no message at all.
+// word from OPEN(i) to TAKEN(i, area, slot): exactly one wins. An index never opens twice.
+//
+// Every entry's connection is bound to a slot already, of the acceptor that the server chose and
+// told (docs/decisions/0008). That acceptor claims it with just this slot, which is all: with a
+// single acceptor no claim needs a message. Another acceptor may take it as well: it takes a
+// granted slot of its own area first, names it in the claim word, and asks for the connection with
+// NT_MAIL_ACCEPT in that slot; the server then moves it there. Until then the new slot looks like a
+// connection on which nothing has arrived.
+//
+// The server withdraws an entry whose listener ends with a claim of its own, and reuses an entry
+// only when its claim word does not say that the one a lap before is open. Entries that a process
+// claimed and died over, before its claim was seen, are entered again under a new index.
+//
+// A claim word is input: who writes a wrong one, naming a slot that is not granted, or not a
+// member's, costs the connection, and nothing else.
 #ifndef NT_KERNEL_LISTENER_H
 #define NT_KERNEL_LISTENER_H
 
@@ -18,9 +29,12 @@
 
 enum {
     NT_LISTENER_MAGIC = 0x4e544c53,
-    NT_LISTENER_VERSION = 1,
+    NT_LISTENER_VERSION = 2,
     NT_LISTENER_ENTRIES_MAX = 4096,
     NT_LISTENER_ENTRIES_OFFSET = 4096,
+    // How far beyond the oldest open entry an acceptor looks for one that is bound to it: entries
+    // are overtaken by so many at most, and a claim costs no more however many are open.
+    NT_LISTENER_LOOK_AHEAD = 8,
 };
 
 struct nt_accept_entry {
@@ -37,7 +51,8 @@ struct nt_listener_header {
     uint32_t version;
     uint32_t entries; // a power of two
     uint32_t backlog; // as listen() asked, capped
-    uint32_t pad[12];
+    uint32_t number;  // of the listener, once it listens
+    uint32_t pad[11];
     uint32_t tail;   // entries published
     uint32_t closed; // 1: the socket is gone
     uint32_t pad2[14];
@@ -56,6 +71,12 @@ struct nt_listener {
     uint32_t entries; // private copy
 };
 
+struct nt_accept_offer { // what an acceptor found
+    struct nt_accept_entry entry;
+    uint32_t index;
+    uint32_t oldest; // the first open entry when it looked
+};
+
 uint64_t nt_listener_ring_bytes(uint32_t entries);
 uint64_t nt_listener_claims_bytes(void);
 void nt_listener_format(void *ring, void *claims, uint32_t entries, uint32_t backlog);
@@ -69,22 +90,50 @@ bool nt_listener_reusable(const struct nt_listener *listener, uint32_t index);
 void nt_listener_fill(struct nt_listener *listener, uint32_t index,
                       const struct nt_accept_entry *entry);
 void nt_listener_publish(struct nt_listener *listener, uint32_t tail);
-// Takes entry `index`, as an acceptor does or as the server does to withdraw it: true for exactly
-// one.
-bool nt_listener_take(struct nt_listener *listener, uint32_t index);
+// Takes entry `index` for a slot, as an acceptor does: true for exactly one.
+bool nt_listener_take(struct nt_listener *listener, uint32_t index, uint32_t area, uint32_t slot);
+// Server: withdraws it; true also if it has been withdrawn before (by an earlier generation).
+bool nt_listener_withdraw(struct nt_listener *listener, uint32_t index);
 // True while nobody has taken entry `index`.
 bool nt_listener_is_open(const struct nt_listener *listener, uint32_t index);
+// Who has taken entry `index`: true, with area and slot as the claim word says; false if it is
+// open, withdrawn, or its word says something else.
+bool nt_listener_taken_by(const struct nt_listener *listener, uint32_t index, uint32_t *area,
+                          uint32_t *slot);
 
-// Acceptor: claims the oldest open entry; true with a copy of it in *out. Never blocks, never spins
-// long: each step either wins, or passes an entry that somebody else has taken.
-bool nt_listener_claim(struct nt_listener *listener, struct nt_accept_entry *out);
+// Acceptor: finds an open entry for the program of `area`: one of the oldest that is bound to it,
+// or else the oldest. False: there is none. Never blocks.
+bool nt_listener_find(const struct nt_listener *listener, uint32_t area,
+                      struct nt_accept_offer *out);
+// Acceptor: claims it; false: somebody else was faster, so look again. `slot` is the entry's own
+// where that is of `area`, else a granted slot.
+bool nt_listener_claim(struct nt_listener *listener, const struct nt_accept_offer *offer,
+                       uint32_t area, uint32_t slot);
 // True if an unclaimed entry exists (level for poll).
 bool nt_listener_has_open(const struct nt_listener *listener);
 
 #ifndef NT_CDEF
-#define NT_CLAIM_OPEN(i)  (((uint64_t)(uint32_t)(i) << 1) + 2)
-#define NT_CLAIM_TAKEN(i) (((uint64_t)(uint32_t)(i) << 1) + 3)
+enum nt_claim_kind { // low two bits of a claim word
+    NT_CLAIM_NONE = 0,
+    NT_CLAIM_IS_OPEN = 1,
+    NT_CLAIM_IS_TAKEN = 2,
+    NT_CLAIM_IS_WITHDRAWN = 3,
+};
+// Then 32 bits of index, 16 of area, 13 of slot.
+enum { NT_CLAIM_INDEX_SHIFT = 2, NT_CLAIM_AREA_SHIFT = 34, NT_CLAIM_SLOT_SHIFT = 50 };
+static inline uint64_t nt_claim_word(enum nt_claim_kind kind, uint32_t index)
+{
+    return (uint64_t)index << NT_CLAIM_INDEX_SHIFT | (uint64_t)kind;
+}
+static inline uint64_t nt_claim_taken(uint32_t index, uint32_t area, uint32_t slot)
+{
+    return nt_claim_word(NT_CLAIM_IS_TAKEN, index) |
+           (uint64_t)(area & 0xffff) << NT_CLAIM_AREA_SHIFT |
+           (uint64_t)(slot & 0x1fff) << NT_CLAIM_SLOT_SHIFT;
+}
 _Static_assert(sizeof(struct nt_accept_entry) == 64, "one line");
+_Static_assert(NT_AREA_SLOTS_MAX == 0x2000, "slots fit a claim word");
+_Static_assert(offsetof(struct nt_listener_header, tail) == 64, "tail on its own line");
 #endif
 
 #endif

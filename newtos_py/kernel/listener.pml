@@ -20,7 +20,7 @@
 #endif
 #define ACCEPTORS   2
 
-/* NT_CLAIM_OPEN(i), NT_CLAIM_TAKEN(i). */
+/* Claim words: NT_CLAIM_IS_OPEN, NT_CLAIM_IS_TAKEN, with the index. */
 #ifdef WORD_WITHOUT_INDEX
 #define OPEN(i)  2
 #define TAKEN(i) 3

@@ -13,13 +13,26 @@ enum nt_server_request_kind {
     NT_REQ_BIND = 1, // area, slot, generation, endpoint, options -> endpoint, error
     NT_REQ_LISTEN =
         2, // area, slot, generation, arg = listener number; region already mapped -> error
-    NT_REQ_UNLISTEN = 3, // area, slot, generation
+    NT_REQ_UNLISTEN = 3, // area, slot, generation, arg = 1: for every acceptor -> arg = 1: others
+                         // still hold the listener
     NT_REQ_AREA_DEAD =
         4, // area: its program is gone; reset or finish its connections. Answered when drained
     NT_REQ_AREA_NEW = 5, // area, arg = the program's pid, for observers: mapped now; grant slots
     NT_REQ_MOVE = 6,     // area, slot, generation, arg = to which area -> slot, generation there
     NT_REQ_MOVED = 7,    // area, slot, generation (those that MOVE answered) -> error
+    NT_REQ_JOIN = 8,     // area, arg = listener number -> slot, generation of its own there
+    NT_REQ_HOLD = 9,     // arg = listener number, options = 1: hold it, 0: no longer
 };
+
+// Listeners. A listener belongs to all its members: the slot that LISTEN named, and one slot a
+// further area that JOINed (asked again for the same area, JOIN answers the same). A member leaves
+// by UNLISTEN, by NT_CONTROL_CLOSE in its slot, or when its area dies. The listener ends with its
+// last member, unless it is held: HOLD stands for processes that inherited the socket and have not
+// looked at it yet. UNLISTEN is answered at once if others hold the listener (arg 1), else when
+// nothing is left of it. With arg 1 (shutdown(2)) it ends for all: `closed` in the region's header
+// says so, and each member's slot becomes GRANTED.
+//
+// Errors: EBADF: no such slot, area or listener; ENOBUFS: no slot is left in the area.
 
 // Moving a socket to another area, whoever of both programs does what meanwhile. Two steps, because
 // a server cannot write the program side of an area; the requester, who can, writes it in between.

@@ -12,8 +12,6 @@
 
 #include "servers/tcp/context.h"
 
-static const uint64_t withdrawn_bit = UINT64_C(1) << 63;
-
 struct nt_listener *nt_tcp_listener_region(struct nt_tcp_engine *tcp,
                                            const struct nt_tcp_listener *listener)
 {
@@ -333,16 +331,6 @@ static uint32_t reset_requests(struct nt_tcp_engine *tcp, uint32_t index, uint32
     return done + (looks == 0);
 }
 
-// Withdraws entry `index`; true if it is ours now, or has been since before a restart.
-static bool withdraw(struct nt_listener *region, uint32_t index)
-{
-    uint64_t *word = &region->claims->claim[index & (region->entries - 1)];
-    uint64_t open = NT_CLAIM_OPEN(index), ours = NT_CLAIM_TAKEN(index) | withdrawn_bit;
-    return __atomic_compare_exchange_n(word, &open, ours, false, __ATOMIC_ACQ_REL,
-                                       __ATOMIC_ACQUIRE) ||
-           open == ours;
-}
-
 static void reset_entry(struct nt_tcp_engine *tcp, const struct nt_accept_entry *entry)
 {
     uint32_t binding = nt_tcp_binding_index(tcp, entry->area, entry->slot);
@@ -370,7 +358,7 @@ static uint32_t reset_unaccepted(struct nt_tcp_engine *tcp, struct nt_tcp_listen
     for (; listener->accept_head != listener->accept_tail && done < budget; done++) {
         // The ring is written by us alone.
         struct nt_accept_entry entry = region->entry[listener->accept_head & (region->entries - 1)];
-        if (withdraw(region, listener->accept_head))
+        if (nt_listener_withdraw(region, listener->accept_head))
             reset_entry(tcp, &entry);
         nt_txn_crash_point(&tcp->txn);
         nt_tcp_listener_touch(tcp, listener);

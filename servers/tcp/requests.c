@@ -149,6 +149,8 @@ static bool handle(struct nt_tcp_engine *tcp, struct nt_request *request)
         return false;
     case NT_REQ_MOVE:
     case NT_REQ_MOVED:
+    case NT_REQ_JOIN:
+    case NT_REQ_HOLD:
         break;
     }
     request->error = ENOSYS;

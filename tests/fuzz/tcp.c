@@ -439,8 +439,12 @@ static void connect(struct fuzz_input *in)
 static void accept(struct fuzz_input *in)
 {
     struct nt_area *view = &lab.area[EVIL].view;
-    struct nt_accept_entry entry;
-    if (!nt_listener_claim(&lab.listener, &entry) || entry.slot >= SLOTS || entry.area != EVIL)
+    struct nt_accept_offer offer;
+    if (!nt_listener_find(&lab.listener, EVIL, &offer))
+        return;
+    struct nt_accept_entry entry = offer.entry;
+    if (!nt_listener_claim(&lab.listener, &offer, EVIL, entry.slot) || entry.slot >= SLOTS ||
+        entry.area != EVIL)
         return;
     struct nt_slot_program *program = &view->slot_program[entry.slot];
     program->tx_geometry = nt_geometry(0, NT_RING_FIRST_LOG2);

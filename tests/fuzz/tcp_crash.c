@@ -423,9 +423,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     evil_program_ends();
     // Whoever connected to the good one meanwhile may fill its queue: it accepts them all.
     struct nt_listener *region = nt_sim_host_listener_view(lab.host, 1);
-    struct nt_accept_entry entry;
-    while (nt_listener_claim(region, &entry))
-        ;
+    struct nt_accept_offer offer;
+    while (nt_listener_find(region, GOOD, &offer))
+        nt_assert(nt_listener_claim(region, &offer, offer.entry.area, offer.entry.slot));
     good_program_goes_on();
     nt_sim_host_free(lab.host);
     return 0;

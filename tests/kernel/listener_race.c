@@ -1,5 +1,6 @@
-/* A server adds connections to a small listener and withdraws some, while three acceptors claim
- * what they can: each connection is taken exactly once, and each copy is whole.
+/* A server adds connections to a small listener, for each of three acceptors in turn and for one
+ * that never comes, and withdraws some, while the acceptors claim what they can: each connection is
+ * taken exactly once, each copy is whole, and each claim word says by whom.
  *
  * Exit status 0: it held. */
 #include <pthread.h>
@@ -15,27 +16,43 @@ static _Alignas(4096) struct nt_listener_claims claims;
 static uint8_t taken[CONNECTIONS];
 static uint32_t torn;
 
-static void *accept_all(void *unused)
+static void *accept_all(void *number)
 {
-    (void)unused;
+    const uint32_t me = (uint32_t)(uintptr_t)number;
     struct nt_listener listener;
     if (nt_listener_open(&listener, ring, &claims, ENTRIES) != 0)
         return "no listener";
     for (;;) {
         bool closed = nt_load_acquire(&listener.header->closed) != 0;
-        struct nt_accept_entry entry;
-        if (nt_listener_claim(&listener, &entry)) {
-            if (entry.slot >= CONNECTIONS || entry.peer.scope != entry.slot ||
-                entry.local.scope != ~entry.slot)
-                __atomic_fetch_add(&torn, 1, __ATOMIC_RELAXED);
-            else
-                __atomic_fetch_add(&taken[entry.slot], 1, __ATOMIC_RELAXED);
-        } else if (closed) {
-            return NULL;
-        } else {
+        struct nt_accept_offer offer;
+        if (!nt_listener_find(&listener, me, &offer)) {
+            if (closed)
+                return NULL;
             sched_yield();
+            continue;
         }
+        if (!nt_listener_claim(&listener, &offer, me, offer.index % NT_AREA_SLOTS_MAX))
+            continue;
+        const struct nt_accept_entry *entry = &offer.entry;
+        if (entry->slot >= CONNECTIONS || entry->peer.scope != entry->slot ||
+            entry->local.scope != ~entry->slot)
+            __atomic_fetch_add(&torn, 1, __ATOMIC_RELAXED);
+        else
+            __atomic_fetch_add(&taken[entry->slot], 1, __ATOMIC_RELAXED);
     }
+}
+
+// Once it is not open any more, the word says who has it, or that it was withdrawn, until a lap
+// later.
+static void check_word(const struct nt_listener *listener, uint32_t index)
+{
+    uint32_t area, slot;
+    if (nt_listener_is_open(listener, index))
+        return;
+    bool claimed = nt_listener_taken_by(listener, index, &area, &slot);
+    if (claimed ? area >= ACCEPTORS || slot != index % NT_AREA_SLOTS_MAX
+                : index % WITHDRAW_EVERY != 0)
+        __atomic_fetch_add(&torn, 1, __ATOMIC_RELAXED);
 }
 
 static void serve(struct nt_listener *listener)
@@ -43,13 +60,15 @@ static void serve(struct nt_listener *listener)
     for (uint32_t i = 0; i < CONNECTIONS; i++) {
         while (!nt_listener_reusable(listener, i))
             sched_yield();
-        struct nt_accept_entry entry = {.slot = i};
+        struct nt_accept_entry entry = {.area = i % (ACCEPTORS + 1), .slot = i};
         entry.peer.scope = i;
         entry.local.scope = ~i;
         nt_listener_fill(listener, i, &entry);
         nt_listener_publish(listener, i + 1);
-        if (i % WITHDRAW_EVERY == 0 && nt_listener_take(listener, i))
+        // Withdrawn, as where its listener ends; or taken by nobody's area, as by a dead acceptor.
+        if (i % WITHDRAW_EVERY == 0 && nt_listener_withdraw(listener, i))
             __atomic_fetch_add(&taken[i], 1, __ATOMIC_RELAXED);
+        check_word(listener, i);
     }
     nt_store_release(&listener->header->closed, 1u);
 }
@@ -62,7 +81,7 @@ int main(void)
         return 2;
     pthread_t acceptor[ACCEPTORS];
     for (int i = 0; i < ACCEPTORS; i++)
-        if (pthread_create(&acceptor[i], NULL, accept_all, NULL) != 0)
+        if (pthread_create(&acceptor[i], NULL, accept_all, (void *)(uintptr_t)i) != 0)
             return 2;
     serve(&listener);
     for (int i = 0; i < ACCEPTORS; i++) {

@@ -13,36 +13,44 @@ FIRST_INDEX = 2**32 - 3
 class Listener:
     """Server and acceptors over one listener region in private memory."""
 
-    def __init__(self, first_index: int = 0) -> None:
-        self.ring = ffi.new("uint8_t[]", lib.nt_listener_ring_bytes(ENTRIES))
+    def __init__(self, first_index: int = 0, entries: int = ENTRIES) -> None:
+        self.ring = ffi.new("uint8_t[]", lib.nt_listener_ring_bytes(entries))
         self.claims = ffi.new("uint8_t[]", lib.nt_listener_claims_bytes())
-        lib.nt_listener_format(self.ring, self.claims, ENTRIES, 5)
+        lib.nt_listener_format(self.ring, self.claims, entries, 5)
         self.listener = ffi.new("struct nt_listener *")
-        assert self.open() == 0
+        assert self.open(entries) == 0
         self.listener.header.tail = self.tail = first_index
         self.listener.claims.scan = first_index
 
     def open(self, entries: int = ENTRIES) -> int:
         return lib.nt_listener_open(self.listener, self.ring, self.claims, entries)
 
-    def add(self, slot: int) -> bool:
+    def add(self, slot: int, area: int = 1) -> bool:
         """What the server does with a new connection."""
         if not lib.nt_listener_reusable(self.listener, self.tail):
             return False
-        entry = ffi.new("struct nt_accept_entry *", {"area": 1, "slot": slot})
+        entry = ffi.new("struct nt_accept_entry *", {"area": area, "slot": slot})
         entry.peer.port = slot + 1
         lib.nt_listener_fill(self.listener, self.tail, entry)
         self.tail = (self.tail + 1) % 2**32
         lib.nt_listener_publish(self.listener, self.tail)
         return True
 
-    def accept(self) -> int | None:
-        entry = ffi.new("struct nt_accept_entry *")
-        open_before = lib.nt_listener_has_open(self.listener)
-        claimed = lib.nt_listener_claim(self.listener, entry)
-        assert claimed == open_before
-        assert not claimed or entry.peer.port == entry.slot + 1
-        return entry.slot if claimed else None
+    def accept(self, area: int = 1) -> int | None:
+        offer = ffi.new("struct nt_accept_offer *")
+        found = lib.nt_listener_find(self.listener, area, offer)
+        assert found == lib.nt_listener_has_open(self.listener)
+        if not found:
+            return None
+        assert lib.nt_listener_claim(self.listener, offer, area, offer.entry.slot)
+        assert self.taken_by(offer.index) == (area, offer.entry.slot)
+        assert offer.entry.peer.port == offer.entry.slot + 1
+        return int(offer.entry.slot)
+
+    def taken_by(self, index: int) -> tuple[int, int] | None:
+        area, slot = ffi.new("uint32_t *"), ffi.new("uint32_t *")
+        taken = lib.nt_listener_taken_by(self.listener, index, area, slot)
+        return (area[0], slot[0]) if taken else None
 
 
 def test_oldest_first_then_nothing() -> None:
@@ -64,10 +72,37 @@ def test_a_withdrawn_entry_is_nobodys() -> None:
     listener = Listener()
     for slot in range(3):
         listener.add(slot)
-    assert lib.nt_listener_take(listener.listener, 1)
-    assert not lib.nt_listener_take(listener.listener, 1)
+    assert lib.nt_listener_withdraw(listener.listener, 1)
+    assert lib.nt_listener_withdraw(listener.listener, 1), "as a restarted server does again"
+    assert not lib.nt_listener_take(listener.listener, 1, 1, 1)
+    assert listener.taken_by(1) is None
     assert [listener.accept() for _ in range(3)] == [0, 2, None]
-    assert not lib.nt_listener_take(listener.listener, 2), "claimed already"
+    assert not lib.nt_listener_withdraw(listener.listener, 2), "claimed already"
+
+
+def test_an_acceptor_takes_its_own_first_then_the_oldest() -> None:
+    listener = Listener(FIRST_INDEX)
+    for slot, area in enumerate([1, 1, 2, 1, 2]):
+        listener.add(slot, area)
+    assert [listener.accept(area) for area in (2, 1, 2, 2, 2, 2)] == [2, 0, 4, 1, 3, None]
+
+
+def test_an_acceptor_overtakes_only_so_many() -> None:
+    listener = Listener(entries=16)
+    for slot in range(lib.NT_LISTENER_LOOK_AHEAD + 1):
+        listener.add(slot, 2 if slot >= lib.NT_LISTENER_LOOK_AHEAD - 1 else 1)
+    assert listener.accept(2) == lib.NT_LISTENER_LOOK_AHEAD - 1
+    assert listener.accept(2) == 0, "its next one is too far behind"
+
+
+def test_the_slower_of_two_looks_again() -> None:
+    listener = Listener(FIRST_INDEX)
+    listener.add(5)
+    offer = ffi.new("struct nt_accept_offer *")
+    assert lib.nt_listener_find(listener.listener, 2, offer)
+    assert listener.accept(1) == 5
+    assert not lib.nt_listener_claim(listener.listener, offer, 2, 9)
+    assert listener.taken_by(offer.index) == (1, 5)
 
 
 def test_an_entry_is_not_seen_before_the_tail() -> None:
@@ -95,7 +130,7 @@ def test_behaves_as_a_bounded_queue(steps: list[str]) -> None:
             assert listener.accept() == (None if oldest is None else open_entries.pop(oldest))
         elif open_entries:
             newest = list(open_entries)[-1]
-            assert lib.nt_listener_take(listener.listener, newest)
+            assert lib.nt_listener_withdraw(listener.listener, newest)
             del open_entries[newest]
 
 
