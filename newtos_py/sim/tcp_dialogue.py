@@ -116,12 +116,18 @@ def flag_names(flags: int) -> str:
 class Dialogue:
     """One host: engine, program, and the network that a test plays."""
 
-    def __init__(self, crash_at: int = 0, gso_max: int = 0, mtu: int = MTU, seed: int = 1) -> None:
+    def __init__(
+        self, crash_at: int = 0, gso_max: int = 0, mtu: int = MTU, seed: int = 1,
+        *, csum_valid: bool = False,
+    ) -> None:  # fmt: skip
         self.crash_at = crash_at
+        # Peers' segments come as from a driver that vouches for their checksums.
+        self.arrival_flags = lib.NT_DESC_CSUM_VALID if csum_valid else 0
         # A millisecond count that wraps during the test finds what compares it wrongly.
         self.now_ns = ((1 << 32) - 300) * _MS
         self.crashes = 0
         self._batching = False
+        self._step = lib.nt_sim_host_step
         address, bits = pack_prefix(f"{OURS}/24")
         interface = InterfaceConfig(0, "wire", bytes(6), mtu, gso_max, csum_tx=True)
         net = NetConfig((interface,), (LocalAddress(address, bits, 0),), ())
@@ -148,7 +154,7 @@ class Dialogue:
         if self.crash_at:
             lib.nt_sim_host_crash_at(self.host, self.crash_at)
         for _ in range(_STEPS_MAX):
-            done = lib.nt_sim_host_step(self.host, self.now_ns, 16)
+            done = self._step(self.host, self.now_ns, 16)
             if done < 0:
                 self.crashes += 1
                 self._check(lib.nt_sim_host_restart(self.host, False))
@@ -169,6 +175,13 @@ class Dialogue:
             self.run()
         self.now_ns = end
         self.run()
+
+    @contextmanager
+    def counted_steps(self) -> Iterator[None]:
+        """The steps taken within go through nt_sim_host_step_counted()."""
+        self._step = lib.nt_sim_host_step_counted
+        yield
+        self._step = lib.nt_sim_host_step
 
     def restart(self, *, cold: bool = False) -> None:
         """Kill the engine between two steps; `cold`: and take its arena away."""
@@ -362,7 +375,7 @@ class Peer:
             self.window if window is None else window, data,
             self.mss if syn else None, self.wscale if syn else None, stamps,
         )  # fmt: skip
-        self.dialogue.deliver(segment.pack(self.address, OURS))
+        self.dialogue.deliver(segment.pack(self.address, OURS), flags=self.dialogue.arrival_flags)
 
     def expect(
         self, flags: int = ACK, data: bytes | int | None = None, *, seq: int | None = None,

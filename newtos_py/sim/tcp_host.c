@@ -223,6 +223,12 @@ int64_t nt_sim_host_step(struct nt_sim_host *host, uint64_t now_ns, uint32_t bud
     return done;
 }
 
+__attribute__((noinline)) int64_t nt_sim_host_step_counted(struct nt_sim_host *host,
+                                                           uint64_t now_ns, uint32_t budget)
+{
+    return nt_sim_host_step(host, now_ns, budget);
+}
+
 bool nt_sim_host_has_work(struct nt_sim_host *host)
 {
     struct nt_engine *engine = nt_tcp_face(host->tcp);

@@ -47,6 +47,8 @@ void nt_sim_host_free(struct nt_sim_host *host);
 
 // How much a step did, or -1 if it crashed (see nt_sim_host_crash_at).
 int64_t nt_sim_host_step(struct nt_sim_host *host, uint64_t now_ns, uint32_t budget);
+// The same by another name, for a profiler that is to count some of the steps (bench/instructions).
+int64_t nt_sim_host_step_counted(struct nt_sim_host *host, uint64_t now_ns, uint32_t budget);
 bool nt_sim_host_has_work(struct nt_sim_host *host);
 uint64_t nt_sim_host_deadline(struct nt_sim_host *host);
 // NULL, or the invariant that fails.

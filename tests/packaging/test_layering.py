@@ -28,7 +28,7 @@ MAY_USE: dict[str, set[str]] = {
     "rs": {"topology", "net", "kernel"},
     "observe": {"rs", "topology", "net", "kernel"},
     "cli": {"observe", "rs", "topology", "net", "kernel"},
-    "bench": {"rs", "topology", "libc_shim", "net", "kernel"},
+    "bench": {"rs", "sim", "topology", "libc_shim", "net", "kernel"},
     "servers/*": {"net", "kernel"},
     "drivers/*": {"net", "kernel"},
     "libc_shim": {"kernel"},
