@@ -58,7 +58,10 @@ static struct nt_event_queue *make(uint32_t number, bool tell)
         return NULL;
     }
     queue->fd = fd;
-    nt_queue_init(&nt_context, &queue->queue, number);
+    if (tell)
+        nt_queue_init(&nt_context, &queue->queue, number);
+    else
+        nt_queue_init_mute(&queue->queue);
     return queue;
 }
 
@@ -69,7 +72,7 @@ struct nt_event_queue *nt_event_queue_take(void)
     struct nt_event_queue *queue = take_idle(&number);
     if (queue == NULL)
         queue = make(number, number != 0);
-    else
+    else if (!queue->queue.is_mute)
         nt_queue_init(&nt_context, &queue->queue, queue->queue.number);
     errno = saved;
     return queue;
@@ -111,6 +114,7 @@ struct nt_event_queue *nt_event_queue_shared(void)
                                                       __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
         // Another thread was quicker; the servers ring the last that they were told.
         tell_servers(0, none->fd);
+        nt_queue_init_mute(&queue->queue);
         nt_event_queue_give(queue);
         queue = none;
     }

@@ -122,10 +122,11 @@ int nt_process_attach(uint32_t protocol)
     int saved = errno;
     (void)pthread_mutex_lock(&attach_lock);
     int result = attach_locked(protocol);
-    (void)pthread_mutex_unlock(&attach_lock);
-    // While there are descriptors: socket() may have to wait on it when there are none left.
+    // While there are descriptors: socket() may have to wait on it when there are none left. Under
+    // the lock: while a second one is made, the servers would ring it instead of the first.
     if (result == 0)
         (void)nt_event_queue_shared();
+    (void)pthread_mutex_unlock(&attach_lock);
     errno = saved;
     return result;
 }

@@ -19,6 +19,12 @@ void nt_queue_init(struct nt_sock_context *context, struct nt_queue *queue, uint
     }
 }
 
+void nt_queue_init_mute(struct nt_queue *queue)
+{
+    memset(queue, 0, sizeof *queue);
+    queue->is_mute = 1;
+}
+
 // Swaps out the next word with anything in it, starting where the last sweep ended and going round
 // everything once.
 static bool next_word(struct nt_sock_context *context, struct nt_queue *queue)
@@ -90,6 +96,8 @@ uint32_t nt_queue_collect(struct nt_sock_context *context, struct nt_queue *queu
                           struct nt_sock **out, uint32_t max)
 {
     uint32_t found = 0;
+    if (NT_UNLIKELY(queue->is_mute))
+        return 0;
     nt_spin_lock(&queue->lock, context->yield);
     merge_left(context, queue);
     while (found < max && (queue->left_bits != 0 || next_word(context, queue)))
@@ -124,6 +132,8 @@ static void set_flags(struct nt_sock_context *context, uint32_t number, uint32_t
 
 bool nt_queue_sleep(struct nt_sock_context *context, struct nt_queue *queue)
 {
+    if (queue->is_mute)
+        return true;
     nt_spin_lock(&queue->lock, context->yield);
     queue->sleepers++;
     set_flags(context, queue->number, 1);
@@ -135,6 +145,8 @@ bool nt_queue_sleep(struct nt_sock_context *context, struct nt_queue *queue)
 
 void nt_queue_wake(struct nt_sock_context *context, struct nt_queue *queue)
 {
+    if (queue->is_mute)
+        return;
     nt_spin_lock(&queue->lock, context->yield);
     if (queue->sleepers > 0 && --queue->sleepers == 0)
         set_flags(context, queue->number, 0);

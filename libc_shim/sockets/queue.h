@@ -27,6 +27,7 @@
 struct nt_queue {
     struct nt_spin lock;
     uint32_t number;
+    uint32_t is_mute; // no server tells it: see nt_queue_init_mute()
     uint32_t sleepers;
     // Where the sweep goes on.
     uint32_t next_area;
@@ -39,6 +40,11 @@ struct nt_queue {
 
 // Forgets what is in the bitmaps of that number (an earlier owner's).
 void nt_queue_init(struct nt_sock_context *context, struct nt_queue *queue, uint32_t number);
+
+// Without a number of its own: its sockets are in queue 0, and only whoever collects that one and
+// fans out wakes it. It must not touch the bitmaps and the flag of queue 0, which are another's;
+// collecting finds nothing.
+void nt_queue_init_mute(struct nt_queue *queue);
 
 // Takes up to `max` sockets out of the ready bitmaps; 0 when all were empty. One comes twice only
 // if it has news while the call lasts. The sweep goes round areas and words, so that busy ones

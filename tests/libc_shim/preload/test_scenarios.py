@@ -15,7 +15,7 @@ GROUPS = (
     "receiving interrupted accepting closing handlers",
     "children unix_sockets by_number fortified",
     "datagrams",
-    "storm together",
+    "storm together waiters",
 )
 NAMES = [name for group in GROUPS for name in group.split()]
 

@@ -157,8 +157,77 @@ static void together(void)
     SAY(total);
 }
 
+// More threads that block than there are event queues: the last ones share one.
+enum { PARKED = 256 };
+
+static pid_t receiver_tid;
+
+static void *receive_one(void *arg)
+{
+    char byte;
+    __atomic_store_n(&receiver_tid, gettid(), __ATOMIC_SEQ_CST);
+    return (void *)(long)recv(*(int *)arg, &byte, 1, 0);
+}
+
+// Starts a thread that receives one byte of *fd, and waits until it sleeps.
+static pthread_t start_receiver(int *fd)
+{
+    pthread_t thread;
+    pthread_attr_t small;
+    char path[64];
+    char state = 0;
+    pid_t tid;
+    __atomic_store_n(&receiver_tid, 0, __ATOMIC_SEQ_CST);
+    MUST(-pthread_attr_init(&small));
+    MUST(-pthread_attr_setstacksize(&small, 65536));
+    MUST(-pthread_create(&thread, &small, receive_one, fd));
+    while ((tid = __atomic_load_n(&receiver_tid, __ATOMIC_SEQ_CST)) == 0)
+        sched_yield();
+    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", tid);
+    while (state < '0' || state > '9') { // "running", or what it sleeps in
+        FILE *file = fopen(path, "r");
+        state = (char)(file == NULL ? 0 : fgetc(file));
+        if (file != NULL)
+            MUST(fclose(file));
+        sched_yield();
+    }
+    return thread;
+}
+
+static long end_of(pthread_t thread)
+{
+    void *result;
+    pthread_join(thread, &result);
+    return (long)result;
+}
+
+static void waiters(void)
+{
+    static pthread_t parked[PARKED];
+    int common[2];
+    int first[2];
+    int second[2];
+    connected(common);
+    connected(first);
+    connected(second);
+    for (int i = 0; i < PARKED; i++)
+        parked[i] = start_receiver(&common[1]);
+    pthread_t sleeps_on = start_receiver(&first[1]);
+    pthread_t wakes = start_receiver(&second[1]);
+    MUST(write(second[0], "x", 1));
+    SAY(end_of(wakes));
+    MUST(write(first[0], "x", 1));
+    SAY(end_of(sleeps_on));
+    MUST(shutdown(common[0], SHUT_WR));
+    long sum = 0;
+    for (int i = 0; i < PARKED; i++)
+        sum += end_of(parked[i]);
+    SAY(sum);
+}
+
 const struct scenario storm_scenarios[] = {
     {"storm", storm},
     {"together", together},
+    {"waiters", waiters},
     {NULL, NULL},
 };
