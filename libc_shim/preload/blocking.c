@@ -64,30 +64,94 @@ void nt_block_end(struct nt_thread *self)
         nt_event_queue_ring(self->bell);
 }
 
+// -- Sleeping, and not coming back -----------------------------------------------------------
+
+// libc's list of buffers that live on the stack: run by longjmp() for each whose frame it leaves
+// (on alternate stacks, too), and by the unwinding of a cancelled thread.
+void _pthread_cleanup_push(struct _pthread_cleanup_buffer *buffer, void (*routine)(void *),
+                           void *arg);
+void _pthread_cleanup_pop(struct _pthread_cleanup_buffer *buffer, int execute);
+
+// False: the queue and its flags are the parent's.
+static bool lower(struct nt_sleep *sleep)
+{
+    struct nt_thread *self = sleep->self;
+    self->bell = sleep->bell_below;
+    if (sleep->forks != nt_thread_forks) {
+        self->bell = NULL;
+        self->signalled = 0;
+        return false;
+    }
+    if (self->signalled != 0)
+        __atomic_sub_fetch(&sleep->queue->signalled, self->signalled, __ATOMIC_SEQ_CST);
+    self->signalled = sleep->signalled_below;
+    nt_queue_wake(&nt_context, &sleep->queue->queue);
+    if (sleep->shared == NULL)
+        return true;
+    nt_queue_wake(&nt_context, &sleep->shared->queue);
+    nt_event_queue_drain(sleep->shared);
+    nt_shared_spread();
+    return true;
+}
+
+// The thread never returns to the call.
+static void never_back(void *arg)
+{
+    struct nt_sleep *sleep = arg;
+    struct nt_thread *self = sleep->self;
+    int saved = errno;
+    self->critical++;
+    if (sleep->queue != NULL) {
+        if (lower(sleep))
+            nt_watch_end(self, sleep->mark);
+        nt_block_end(self);
+    }
+    sleep->give_up(sleep->held);
+    nt_leave(self);
+    errno = saved;
+}
+
+static void enter(struct nt_sleep *sleep, struct nt_thread *self, struct nt_event_queue *queue)
+{
+    sleep->self = self;
+    sleep->queue = queue;
+    sleep->forks = nt_thread_forks;
+    _pthread_cleanup_push(&sleep->undo, never_back, sleep);
+}
+
+void nt_sleep_enter_kernel(struct nt_sleep *sleep, struct nt_thread *self)
+{
+    enter(sleep, self, NULL);
+}
+
+bool nt_sleep_leave_kernel(struct nt_sleep *sleep)
+{
+    _pthread_cleanup_pop(&sleep->undo, 0);
+    return sleep->forks == nt_thread_forks;
+}
+
 bool nt_sleep_enter(struct nt_sleep *sleep, struct nt_thread *self, struct nt_event_queue *queue)
 {
     nt_process_flush(self);
-    sleep->queue = queue;
+    enter(sleep, self, queue);
     sleep->bell_below = self->bell;
+    sleep->signalled_below = self->signalled;
+    self->signalled = 0;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
     self->bell = queue;
-    sleep->shared = nt_shared_any() ? nt_event_queue_shared() : NULL;
+    // A socket may become shared while this thread sleeps, if there are others.
+    sleep->shared = nt_shared_any() || !__libc_single_threaded ? nt_event_queue_shared() : NULL;
     bool may_block = nt_queue_sleep(&nt_context, &queue->queue);
     if (sleep->shared != NULL && !nt_queue_sleep(&nt_context, &sleep->shared->queue))
         may_block = false;
-    // A socket that becomes shared from here on is rung for (watch.h).
     self->count[NT_COUNT_BLOCK] += may_block;
     return may_block;
 }
 
-void nt_sleep_leave(struct nt_sleep *sleep, struct nt_thread *self)
+bool nt_sleep_leave(struct nt_sleep *sleep)
 {
-    self->bell = sleep->bell_below;
-    nt_queue_wake(&nt_context, &sleep->queue->queue);
-    if (sleep->shared == NULL)
-        return;
-    nt_queue_wake(&nt_context, &sleep->shared->queue);
-    nt_event_queue_drain(sleep->shared);
-    nt_shared_spread();
+    _pthread_cleanup_pop(&sleep->undo, 0);
+    return lower(sleep);
 }
 
 void nt_sleep_sweep(struct nt_event_queue *queue)
@@ -148,6 +212,8 @@ static bool is_there(const struct wanted *wanted)
     return (nt_sock_poll(&wanted->file->sock) & wanted->events) != 0;
 }
 
+static void drop_file(void *file) { nt_file_drop(file); }
+
 static int sleep_for(const struct wanted *wanted, struct nt_thread *self, uint64_t deadline_ns)
 {
     const uint32_t before = interruptions(self, deadline_ns == NT_FOREVER);
@@ -161,10 +227,11 @@ static int sleep_for(const struct wanted *wanted, struct nt_thread *self, uint64
             result = -ENETDOWN;
             break;
         }
-        struct nt_sleep sleep;
+        struct nt_sleep sleep = {.give_up = drop_file, .held = wanted->file, .mark = mark};
         if (nt_sleep_enter(&sleep, self, queue))
             result = block_on(self, &sleep, deadline_ns, before);
-        nt_sleep_leave(&sleep, self);
+        if (!nt_sleep_leave(&sleep))
+            return -EINTR;
         nt_sleep_sweep(queue);
     }
     nt_watch_end(self, mark);

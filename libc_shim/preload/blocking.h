@@ -8,6 +8,11 @@
 //
 // Every sleeper also hears when the control connection ends: then the host is gone, and sockets
 // answer ENETDOWN.
+//
+// A thread may never come back from a sleep: a signal handler leaves it by siglongjmp(), or it is
+// cancelled. Each sleep is on libc's own list of what those undo, and lets go of what its call has
+// in hand: flags, watches, descriptions. And a handler may fork: the child comes back from a sleep
+// that was its parent's, finds nothing of that in place, and says EINTR.
 #ifndef NT_PRELOAD_BLOCKING_H
 #define NT_PRELOAD_BLOCKING_H
 
@@ -15,6 +20,8 @@
 #include "libc_shim/preload/file.h"
 #include "libc_shim/preload/thread.h"
 #include "newtos_py/kernel/clock.h"
+
+#include <pthread.h>
 
 #define NT_FOREVER UINT64_MAX // no deadline
 
@@ -35,20 +42,37 @@ bool nt_idle_again(struct nt_thread *self);
 void nt_block_begin(struct nt_thread *self);
 void nt_block_end(struct nt_thread *self);
 
-// Raises the flags of the queue, and of everybody's if any socket is in it. True: the caller may
-// block. nt_sleep_leave() follows in any case; it drains and spreads what was rung.
+// One sleep of a call between nt_block_begin() and nt_block_end(). `give_up(held)` lets go of what
+// the call holds, should the thread never return to it; watches above `mark` are ended before.
 struct nt_sleep {
-    struct nt_event_queue *queue;
+    void (*give_up)(void *held);
+    void *held;
+    const struct nt_watch *mark;
+    // The rest is for the functions below.
+    struct _pthread_cleanup_buffer undo;
+    struct nt_thread *self;
+    struct nt_event_queue *queue;      // NULL: asleep in the kernel alone
     struct nt_event_queue *shared;     // NULL: not slept on
     struct nt_event_queue *bell_below; // of the call that a signal handler interrupted
+    uint32_t signalled_below;
+    uint32_t forks;
 };
+
+// Raises the flags of the queue, and of everybody's if any socket is in it or may come into it.
+// True: the caller may block. nt_sleep_leave() follows in any case; it drains and spreads what was
+// rung. False: this is a child, forked in between: nothing of the sleep is left, the call ends with
+// EINTR.
 bool nt_sleep_enter(struct nt_sleep *sleep, struct nt_thread *self, struct nt_event_queue *queue);
-void nt_sleep_leave(struct nt_sleep *sleep, struct nt_thread *self);
+bool nt_sleep_leave(struct nt_sleep *sleep);
+// The same for a sleep in the kernel alone, outside of nt_block_begin() and nt_block_end().
+void nt_sleep_enter_kernel(struct nt_sleep *sleep, struct nt_thread *self);
+bool nt_sleep_leave_kernel(struct nt_sleep *sleep);
 // Forgets the hints of a queue whose owner looks at levels anyway.
 void nt_sleep_sweep(struct nt_event_queue *queue);
 
 // Waits until the socket has one of `events` (or POLLERR, POLLHUP): 0, -EINTR, -EAGAIN (the
-// deadline has passed), -ENOBUFS, -ENETDOWN (the host is gone).
+// deadline has passed), -ENOBUFS, -ENETDOWN (the host is gone). If the thread never returns, the
+// caller's hold of the file is dropped.
 int nt_wait_for(struct nt_file *file, uint32_t events, uint64_t deadline_ns);
 // Waits for anything at all that the server may have to say about it (a mailbox reply).
 int nt_wait_for_news(struct nt_file *file, uint32_t events_seen, uint64_t deadline_ns);

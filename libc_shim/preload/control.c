@@ -225,6 +225,8 @@ static int open_locked(void)
 static int locked(int (*step)(void), struct nt_control_call *call)
 {
     int saved = errno;
+    int cancel;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     (void)pthread_mutex_lock(&lock);
     int result = step();
     if (result == 0 && call != NULL) {
@@ -234,6 +236,7 @@ static int locked(int (*step)(void), struct nt_control_call *call)
     if (unreachable && call != NULL)
         say_gone();
     (void)pthread_mutex_unlock(&lock);
+    (void)pthread_setcancelstate(cancel, NULL);
     errno = saved;
     return result;
 }

@@ -10,7 +10,12 @@
 #include "libc_shim/preload/slab.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/eventfd.h>
+
+// What may be asked for together with EPOLLEXCLUSIVE (fs/eventpoll.c).
+#define EXCLUSIVE_OK \
+    ((uint32_t)(EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE))
 
 static struct nt_slab epolls = NT_SLAB(struct nt_epoll, next_free);
 static struct nt_slab items = NT_SLAB(struct nt_epoll_item, next_free);
@@ -35,6 +40,12 @@ static void list_unlink(struct nt_link *link)
 }
 
 void nt_epoll_push(struct nt_epoll_item *item)
+{
+    nt_store_relaxed(&item->epoll->news, item->epoll->news + 1);
+    nt_epoll_keep_ready(item);
+}
+
+void nt_epoll_keep_ready(struct nt_epoll_item *item)
 {
     struct nt_epoll *epoll = item->epoll;
     if (__atomic_exchange_n(&item->queued, 1u, __ATOMIC_SEQ_CST) != 0)
@@ -65,10 +76,13 @@ static struct nt_epoll *new_epoll(void)
         return NULL;
     list_init(&epoll->ready);
     list_init(&epoll->all);
+    list_init(&epoll->inner);
+    epoll->inner_count = 0;
     epoll->ready_count = 0;
     epoll->waiters = 0;
     epoll->in_kernel = 0;
     epoll->both = -1;
+    epoll->kept = -1;
     epoll->kernel_fds = 0;
     epoll->told_gone = false;
     nt_store_release(&epoll->queue, (struct nt_event_queue *)NULL);
@@ -85,7 +99,7 @@ int nt_epoll_adopt(int epfd, bool cloexec)
     if (file == NULL || file->epoll == NULL) {
         if (file != NULL)
             nt_file_drop(file);
-        nt_real.close(epfd);
+        nt_quiet_close(epfd);
         return -ENOMEM;
     }
     nt_fd_install(epfd, file, cloexec);
@@ -106,23 +120,25 @@ static void call_out_of_kernel(struct nt_epoll *epoll, int epfd)
         nt_real.epoll_ctl(epfd, EPOLL_CTL_DEL, readable, NULL);
     }
     if (readable >= 0)
-        nt_real.close(readable);
+        nt_quiet_close(readable);
 }
 
 static int make_both(int epfd, int eventfd)
 {
-    struct epoll_event bell = {.events = EPOLLIN | EPOLLET, .data.fd = eventfd};
-    struct epoll_event kernel = {.events = EPOLLIN, .data.fd = -1};
-    struct epoll_event end = {.events = EPOLLRDHUP | EPOLLET, .data.fd = -2};
+    struct epoll_event bell = {.events = EPOLLIN | EPOLLET, .data.fd = NT_EPOLL_BELL};
+    struct epoll_event kernel = {.events = EPOLLIN, .data.fd = NT_EPOLL_KERNEL};
+    struct epoll_event end = {.events = EPOLLRDHUP | EPOLLET, .data.fd = NT_EPOLL_END};
+    const struct nt_event_queue *shared = nt_event_queue_shared();
     int control = nt_control_descriptor();
     nt_numbers_yield(1);
     int both = nt_real.epoll_create1(EPOLL_CLOEXEC);
     if (both < 0)
         return -errno;
     if (nt_real.epoll_ctl(both, EPOLL_CTL_ADD, eventfd, &bell) != 0 ||
+        (shared != NULL && nt_real.epoll_ctl(both, EPOLL_CTL_ADD, shared->fd, &bell) != 0) ||
         nt_real.epoll_ctl(both, EPOLL_CTL_ADD, epfd, &kernel) != 0) {
         int error = -errno;
-        nt_real.close(both);
+        nt_quiet_close(both);
         return error;
     }
     if (control >= 0)
@@ -130,8 +146,7 @@ static int make_both(int epfd, int eventfd)
     return nt_number_reserve(both);
 }
 
-// Before the first newtos socket is registered.
-static int give_queue(struct nt_epoll *epoll, int epfd)
+int nt_epoll_give_queue(struct nt_epoll *epoll, int epfd)
 {
     if (nt_load_acquire(&epoll->queue) != NULL)
         return 0;
@@ -179,8 +194,21 @@ static void set_interest(struct nt_epoll_item *item, const struct epoll_event *e
     item->events = event->events | EPOLLERR | EPOLLHUP;
     item->data = event->data.u64;
     item->was_reported = false;
+    if (item->target != NULL)
+        return;
     nt_fence();
     nt_epoll_push(item); // to be looked at
+}
+
+// Under the instance's lock.
+static void remove_item(struct nt_epoll_item *item)
+{
+    nt_watch_remove(&item->watch); // nobody pushes it from here on
+    if (item->target != NULL)
+        nt_epoll_unnest(item->epoll, item);
+    unqueue(item);
+    list_unlink(&item->all);
+    nt_slab_give(&items, item);
 }
 
 static int add_item(struct nt_epoll *epoll, struct nt_file *file, int fd,
@@ -189,6 +217,7 @@ static int add_item(struct nt_epoll *epoll, struct nt_file *file, int fd,
     struct nt_epoll_item *item = nt_slab_take(&items);
     if (item == NULL)
         return -ENOMEM;
+    item->target = file->epoll; // NULL for a socket
     item->epoll = epoll;
     item->fd = fd;
     item->queued = 0;
@@ -196,20 +225,17 @@ static int add_item(struct nt_epoll *epoll, struct nt_file *file, int fd,
     item->watch.item = item;
     // May ask the syscall server for everybody's queue, so not under the lock.
     nt_watch_add(&item->watch, file, epoll->queue);
+    int result = 0;
     nt_lock(&epoll->lock);
     list_append(&epoll->all, &item->all);
-    set_interest(item, event);
+    if (item->target != NULL)
+        result = nt_epoll_nest(epoll, item);
+    if (result == 0)
+        set_interest(item, event);
+    else
+        remove_item(item);
     nt_unlock(&epoll->lock);
-    return 0;
-}
-
-// Under the instance's lock.
-static void remove_item(struct nt_epoll_item *item)
-{
-    nt_watch_remove(&item->watch); // nobody pushes it from here on
-    unqueue(item);
-    list_unlink(&item->all);
-    nt_slab_give(&items, item);
+    return result;
 }
 
 static int change_item(struct nt_epoll *epoll, struct nt_file *file, int fd, int op,
@@ -234,7 +260,9 @@ static int change_item(struct nt_epoll *epoll, struct nt_file *file, int fd, int
 static int add_new(struct nt_epoll *epoll, int epfd, struct nt_file *file, int fd,
                    const struct epoll_event *event)
 {
-    int result = give_queue(epoll, epfd);
+    if ((event->events & EPOLLEXCLUSIVE) != 0 && (event->events & ~EXCLUSIVE_OK) != 0)
+        return -EINVAL;
+    int result = nt_epoll_give_queue(epoll, epfd);
     if (result != 0)
         return result;
     nt_lock(&epoll->lock);
@@ -295,16 +323,37 @@ static int ctl_held(int epfd, int op, struct nt_file *target, int fd, struct epo
     return result;
 }
 
-// The target is the kernel's, or an epoll instance: of that, the kernel's half.
-static int ctl_kernel(int epfd, int op, const struct nt_file *target, int fd,
-                      struct epoll_event *event)
+static int ctl_kernel(int epfd, int op, int fd, struct epoll_event *event)
 {
-    if (target != NULL && target->epoll->queue != NULL)
-        nt_log_once("epoll_ctl: an epoll instance with newtos sockets inside another is not "
-                    "supported: only its kernel descriptors are seen");
     int result = nt_real.epoll_ctl(epfd, op, fd, event) == 0 ? 0 : -errno;
     if (result == 0 && op == EPOLL_CTL_ADD)
         nt_epoll_kernel_added(epfd);
+    return result;
+}
+
+// The newtos half of an instance inside another; the kernel's is done (epoll_nested.c).
+static int nest(struct nt_file *outer, int epfd, int op, struct nt_file *inner, int fd,
+                const struct epoll_event *event)
+{
+    if (op != EPOLL_CTL_ADD)
+        return ctl_socket(outer->epoll, epfd, op, inner, fd, event);
+    int result = nt_epoll_give_queue(inner->epoll, fd);
+    if (result == 0)
+        result = ctl_socket(outer->epoll, epfd, op, inner, fd, event);
+    if (result != 0)
+        (void)nt_real.epoll_ctl(epfd, EPOLL_CTL_DEL, fd, NULL);
+    return result;
+}
+
+static int ctl_epoll(int epfd, int op, struct nt_file *target, int fd, struct epoll_event *event)
+{
+    int result = ctl_kernel(epfd, op, fd, event);
+    struct nt_file *instance = result == 0 ? nt_file_hold(epfd) : NULL;
+    if (instance == NULL)
+        return result;
+    if (instance->kind == NT_FILE_EPOLL)
+        result = nest(instance, epfd, op, target, fd, event);
+    nt_file_drop(instance);
     return result;
 }
 
@@ -320,9 +369,13 @@ int nt_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
         return -EBADF;
     struct nt_file *target = nt_fd_get(fd) == NULL ? NULL : nt_file_hold(fd);
     int saved = errno;
-    int result = target == NULL || target->kind == NT_FILE_EPOLL
-                     ? ctl_kernel(epfd, op, target, fd, event)
-                     : ctl_held(epfd, op, target, fd, event);
+    int result;
+    if (target == NULL)
+        result = ctl_kernel(epfd, op, fd, event);
+    else if (target->kind == NT_FILE_EPOLL)
+        result = ctl_epoll(epfd, op, target, fd, event);
+    else
+        result = ctl_held(epfd, op, target, fd, event);
     if (target != NULL)
         nt_file_drop(target);
     errno = saved;
@@ -362,6 +415,18 @@ void nt_epoll_drop_first(struct nt_file *file)
     nt_unlock(&epoll->lock);
 }
 
+// A call that is in the instance goes on with it, as on Linux.
+void nt_epoll_keep(struct nt_file *file, int epfd)
+{
+    struct nt_epoll *epoll = file->epoll;
+    if (nt_load_acquire(&file->refs) < 2 || nt_load_acquire(&epoll->queue) == NULL ||
+        nt_load_relaxed(&epoll->kept) >= 0)
+        return;
+    int kept = nt_real.fcntl(epfd, F_DUPFD_CLOEXEC, 0);
+    if (kept >= 0)
+        nt_store_release(&epoll->kept, nt_number_reserve(kept));
+}
+
 void nt_epoll_end(struct nt_file *file)
 {
     struct nt_epoll *epoll = file->epoll;
@@ -373,6 +438,8 @@ void nt_epoll_end(struct nt_file *file)
     nt_unlock(&epoll->lock);
     if (epoll->both >= 0)
         nt_number_release(epoll->both);
+    if (epoll->kept >= 0)
+        nt_number_release(epoll->kept);
     if (epoll->queue != NULL)
         nt_event_queue_give(epoll->queue);
     file->epoll = NULL;
@@ -392,9 +459,12 @@ void nt_epoll_child(struct nt_file *file)
     nt_spin_reset(&epoll->ready_lock);
     list_init(&epoll->ready);
     list_init(&epoll->all);
+    list_init(&epoll->inner);
+    epoll->inner_count = 0;
     epoll->ready_count = 0;
     epoll->waiters = 0;
     epoll->in_kernel = 0;
     epoll->both = -1; // closed with the rest of the shim's own descriptors
+    epoll->kept = -1;
     epoll->queue = NULL;
 }

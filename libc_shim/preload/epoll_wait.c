@@ -9,14 +9,18 @@
 #include "libc_shim/preload/slab.h"
 
 #include <errno.h>
+#include <limits.h>
 
 enum {
+    BELLS = 8, // of `both`, taken at once
     SWEEP_BATCH = 32,
+    SWEEP_BATCHES = 2 * NT_AREA_SLOTS_MAX / SWEEP_BATCH, // if news keeps coming, go on all the same
     // How long the kernel's descriptors may go unseen while newtos sockets stay ready
     // (architecture §6).
     KERNEL_SKIP_CALLS = 64,
     KERNEL_SKIP_NS = 1000000,
     NS_PER_MS = 1000000,
+    MAX_EVENTS = (int)(INT_MAX / sizeof(struct epoll_event)), // fs/eventpoll.c: EINVAL above
 };
 
 #define ITEM_OF(link, member) \
@@ -34,14 +38,18 @@ static void push_file(const struct nt_epoll *epoll, struct nt_file *file)
     nt_unlock(&file->watch_lock);
 }
 
-static void sweep(struct nt_epoll *epoll, uint32_t enough)
+// All that is new goes behind what is on the list already, whoever takes how much of it: so sockets
+// that stay ready don't hide others.
+static void sweep(struct nt_epoll *epoll)
 {
     struct nt_sock *sock[SWEEP_BATCH];
-    uint32_t count;
-    while (nt_load_relaxed(&epoll->ready_count) < enough &&
-           (count = nt_queue_collect(&nt_context, &epoll->queue->queue, sock, SWEEP_BATCH)) != 0)
+    for (uint32_t batch = 0; batch < SWEEP_BATCHES; batch++) {
+        uint32_t count = nt_queue_collect(&nt_context, &epoll->queue->queue, sock, SWEEP_BATCH);
         for (uint32_t i = 0; i < count; i++)
             push_file(epoll, sock[i]->user);
+        if (count < SWEEP_BATCH)
+            return;
+    }
 }
 
 // Takes the whole ready list; the registrations on it stay `queued` until looked at.
@@ -89,7 +97,7 @@ static uint32_t look(struct nt_epoll_item *item)
     if ((item->events & EPOLLONESHOT) != 0)
         item->events = 0; // not even errors, until EPOLL_CTL_MOD
     else if ((item->events & EPOLLET) == 0)
-        nt_epoll_push(item);
+        nt_epoll_keep_ready(item);
     return ready;
 }
 
@@ -103,20 +111,22 @@ static void tell_gone(struct nt_epoll *epoll)
     }
 }
 
-static int collect(struct nt_epoll *epoll, struct epoll_event *events, int max)
+// Adds to `events`, of which the kernel wrote the first `count`: how many there are now.
+static int collect(struct nt_epoll *epoll, const struct nt_epoll_wait *call, int count)
 {
+    struct epoll_event *events = call->events;
+    const int from_kernel = count;
     if (NT_UNLIKELY(nt_shared_any()))
         nt_shared_spread();
-    int count = 0;
     struct nt_link local;
     nt_lock(&epoll->lock);
     if (NT_UNLIKELY(nt_load_relaxed(&nt_host_gone) && !epoll->told_gone))
         tell_gone(epoll);
-    sweep(epoll, (uint32_t)max);
+    sweep(epoll);
     if (nt_load_relaxed(&epoll->ready_count) != 0) {
         uint32_t left = epoll->ready_count;
         take_ready(epoll, &local);
-        while (count < max && local.next != &local) {
+        while (count < call->max && local.next != &local) {
             struct nt_epoll_item *item = ITEM_OF(local.next, ready);
             local.next = item->ready.next;
             local.next->prev = &local;
@@ -127,6 +137,8 @@ static int collect(struct nt_epoll *epoll, struct epoll_event *events, int max)
         }
         put_back(epoll, &local, left);
     }
+    if (NT_UNLIKELY(epoll->inner_count != 0))
+        count = nt_epoll_collect_inner(epoll, call->epfd, events, from_kernel, count, call->max);
     nt_unlock(&epoll->lock);
     return count;
 }
@@ -139,7 +151,7 @@ bool nt_epoll_readable(struct nt_epoll *epoll)
         nt_shared_spread();
     bool readable = false;
     nt_lock(&epoll->lock);
-    sweep(epoll, UINT32_MAX);
+    sweep(epoll);
     nt_lock(&epoll->ready_lock);
     for (struct nt_link *link = epoll->ready.next; link != &epoll->ready && !readable;
          link = link->next) {
@@ -147,8 +159,19 @@ bool nt_epoll_readable(struct nt_epoll *epoll)
         readable = (nt_level_of(&item->watch.file->sock) & item->events) != 0;
     }
     nt_unlock(&epoll->ready_lock);
+    if (!readable && epoll->inner_count != 0)
+        readable = nt_epoll_inner_readable(epoll);
     nt_unlock(&epoll->lock);
     return readable;
+}
+
+void nt_epoll_ring_again(struct nt_epoll *epoll)
+{
+    if (nt_load_acquire(&epoll->waiters) < 2)
+        return;
+    if (nt_load_relaxed(&epoll->ready_count) != 0 || nt_load_relaxed(&epoll->inner_count) != 0 ||
+        nt_load_relaxed(&epoll->queue->signalled) != 0)
+        nt_event_queue_ring(epoll->queue);
 }
 
 // Takes out the event of call_out_of_kernel() (epoll.c).
@@ -170,7 +193,8 @@ static int look_at_kernel(struct nt_thread *self, const struct nt_epoll *epoll,
     self->kernel_skip = 0;
     self->kernel_looked_ns = nt_now_ns();
     self->count[NT_COUNT_KERNEL]++;
-    int count = nt_real.epoll_pwait(call->epfd, call->events, max, 0, call->mask);
+    int epfd = nt_load_relaxed(&epoll->kept);
+    int count = nt_quiet_epoll_look(epfd >= 0 ? epfd : call->epfd, call->events, max, call->mask);
     return count >= 0 ? without_call(epoll, call->events, count) : -errno;
 }
 
@@ -190,53 +214,45 @@ enum woken {
     WOKEN_GONE = 4,   // the control connection has ended
 };
 
-// Both say which of enum woken it was, 0 at the deadline, or -errno.
+// Which of enum woken it was, 0 at the deadline, or -errno.
 static int sleep_on_both(const struct nt_epoll *epoll, const struct nt_epoll_wait *call,
                          uint64_t deadline_ns)
 {
-    struct epoll_event event[3];
+    struct epoll_event event[BELLS];
     struct timespec left = nt_time_left(deadline_ns);
     int count;
     if (deadline_ns == NT_FOREVER) {
-        count = nt_real.epoll_pwait(epoll->both, event, 3, -1, call->mask);
+        count = nt_real.epoll_pwait(epoll->both, event, BELLS, -1, call->mask);
     } else if (call->exact) {
-        count = nt_real.epoll_pwait2(epoll->both, event, 3, &left, call->mask);
+        count = nt_real.epoll_pwait2(epoll->both, event, BELLS, &left, call->mask);
     } else {
         int64_t ms = left.tv_sec * 1000 + (left.tv_nsec + NS_PER_MS - 1) / NS_PER_MS;
-        count = nt_real.epoll_pwait(epoll->both, event, 3, ms > INT32_MAX ? INT32_MAX : (int)ms,
+        count = nt_real.epoll_pwait(epoll->both, event, BELLS, ms > INT32_MAX ? INT32_MAX : (int)ms,
                                     call->mask);
     }
     if (count < 0)
         return -errno;
     int woken = 0;
     for (int i = 0; i < count; i++) {
-        woken |= event[i].data.fd == -1 ? WOKEN_KERNEL : WOKEN_BELL;
-        woken |= event[i].data.fd == -2 ? WOKEN_GONE : 0;
+        woken |= event[i].data.fd == NT_EPOLL_KERNEL ? WOKEN_KERNEL : WOKEN_BELL;
+        woken |= event[i].data.fd == NT_EPOLL_END ? WOKEN_GONE : 0;
     }
     return woken;
 }
 
-static int sleep_on_shared(const struct nt_sleep *sleep, const struct nt_epoll_wait *call,
-                           uint64_t deadline_ns)
+static void give_up_waiting(void *held)
 {
-    struct pollfd fds[4] = {{.fd = sleep->queue->fd, .events = POLLIN},
-                            {.fd = sleep->shared->fd, .events = POLLIN},
-                            {.fd = call->epfd, .events = POLLIN},
-                            {.fd = nt_control_descriptor(), .events = POLLRDHUP}};
-    struct timespec left = nt_time_left(deadline_ns);
-    int count = nt_real.ppoll(fds, 4, deadline_ns == NT_FOREVER ? NULL : &left, call->mask);
-    if (count < 0)
-        return -errno;
-    if (fds[0].revents != 0)
-        nt_event_queue_drain(sleep->queue);
-    return (fds[2].revents != 0 ? WOKEN_KERNEL : 0) | (fds[3].revents != 0 ? WOKEN_GONE : 0) |
-           (count > 0 ? WOKEN_BELL : 0);
+    struct nt_file *file = held;
+    if (nt_load_relaxed(&file->epoll->waiters) != 0) // none in a child of fork()
+        __atomic_sub_fetch(&file->epoll->waiters, 1u, __ATOMIC_SEQ_CST);
+    nt_file_drop(file);
 }
 
-static int sleep_once(struct nt_thread *self, struct nt_epoll *epoll,
+static int sleep_once(struct nt_thread *self, struct nt_file *file,
                       const struct nt_epoll_wait *call, uint64_t deadline_ns, uint32_t before)
 {
-    struct nt_sleep sleep;
+    struct nt_epoll *epoll = file->epoll;
+    struct nt_sleep sleep = {.give_up = give_up_waiting, .held = file, .mark = self->watches};
     int woken = WOKEN_BELL;
     __atomic_add_fetch(&epoll->waiters, 1u, __ATOMIC_SEQ_CST);
     // A push between the last look and here found no waiter to ring for.
@@ -244,13 +260,13 @@ static int sleep_once(struct nt_thread *self, struct nt_epoll *epoll,
         uint32_t critical = nt_signals_let_in(self);
         woken = -EINTR;
         if (self->signals == before)
-            woken = sleep.shared == NULL ? sleep_on_both(epoll, call, deadline_ns)
-                                         : sleep_on_shared(&sleep, call, deadline_ns);
+            woken = sleep_on_both(epoll, call, deadline_ns);
         nt_signals_keep_out(self, critical);
         if (woken > 0 && (woken & WOKEN_GONE) != 0)
             nt_control_hung_up();
     }
-    nt_sleep_leave(&sleep, self);
+    if (!nt_sleep_leave(&sleep))
+        return -EINTR;
     __atomic_sub_fetch(&epoll->waiters, 1u, __ATOMIC_SEQ_CST);
     return woken;
 }
@@ -278,9 +294,21 @@ static void pass_on(struct nt_epoll *epoll)
         nt_event_queue_ring(epoll->queue);
 }
 
-static int wait_with_sockets(struct nt_thread *self, struct nt_epoll *epoll,
+// The kernel alone had something: that may be of an inner instance, too.
+static int inner_of(struct nt_epoll *epoll, const struct nt_epoll_wait *call, int count)
+{
+    if (count > 0 && nt_load_relaxed(&epoll->inner_count) != 0) {
+        nt_lock(&epoll->lock);
+        count = nt_epoll_collect_inner(epoll, call->epfd, call->events, count, count, call->max);
+        nt_unlock(&epoll->lock);
+    }
+    return count;
+}
+
+static int wait_with_sockets(struct nt_thread *self, struct nt_file *file,
                              const struct nt_epoll_wait *call)
 {
+    struct nt_epoll *epoll = file->epoll;
     const bool patient = is_patient(call);
     uint64_t deadline_ns = 0; // not known yet
     bool look_now = false;
@@ -293,10 +321,10 @@ static int wait_with_sockets(struct nt_thread *self, struct nt_epoll *epoll,
             count = look_at_kernel(self, epoll, call, (call->max + 1) / 2);
         if (count < 0)
             return count;
-        count += collect(epoll, call->events + count, call->max - count);
+        count = collect(epoll, call, count);
         if (count == 0 && !patient) {
             (void)nt_fruitless(self);
-            return due ? 0 : look_at_kernel(self, epoll, call, call->max);
+            return due ? 0 : inner_of(epoll, call, look_at_kernel(self, epoll, call, call->max));
         }
         if (count > 0) {
             self->fruitless = 0;
@@ -309,7 +337,11 @@ static int wait_with_sockets(struct nt_thread *self, struct nt_epoll *epoll,
             continue;
         if (deadline_ns == 0)
             deadline_ns = deadline_of(call);
-        int woken = sleep_once(self, epoll, call, deadline_ns, before);
+        if (NT_UNLIKELY(nt_load_relaxed(&epoll->queue->signalled) != 0)) {
+            nt_event_queue_ring(epoll->queue); // it was for another thread's signal (event_queue.h)
+            nt_yield();
+        }
+        int woken = sleep_once(self, file, call, deadline_ns, before);
         if (woken < 0)
             return woken;
         look_now = (woken & WOKEN_KERNEL) != 0;
@@ -325,15 +357,28 @@ static int call_kernel(const struct nt_epoll_wait *call)
     return count >= 0 ? count : -errno;
 }
 
-static int wait_in_kernel(struct nt_thread *self, struct nt_epoll *epoll,
+static void give_up_in_kernel(void *held)
+{
+    struct nt_file *file = held;
+    if (nt_load_relaxed(&file->epoll->in_kernel) != 0) // none in a child of fork()
+        __atomic_sub_fetch(&file->epoll->in_kernel, 1u, __ATOMIC_SEQ_CST);
+    nt_file_drop(file);
+}
+
+static int wait_in_kernel(struct nt_thread *self, struct nt_file *file,
                           const struct nt_epoll_wait *call)
 {
+    struct nt_epoll *epoll = file->epoll;
+    struct nt_sleep sleep = {.give_up = give_up_in_kernel, .held = file};
     __atomic_add_fetch(&epoll->in_kernel, 1u, __ATOMIC_SEQ_CST);
     int count = -EAGAIN; // a newtos socket came
     if (nt_load_acquire(&epoll->queue) == NULL) {
+        nt_sleep_enter_kernel(&sleep, self);
         uint32_t critical = nt_signals_let_in(self);
         count = call_kernel(call);
         nt_signals_keep_out(self, critical);
+        if (!nt_sleep_leave_kernel(&sleep))
+            return count; // in a child that a handler forked, nobody is in the kernel
     }
     __atomic_sub_fetch(&epoll->in_kernel, 1u, __ATOMIC_SEQ_CST);
     if (count > 0 && nt_load_acquire(&epoll->queue) != NULL) {
@@ -351,13 +396,13 @@ int nt_epoll_wait(const struct nt_epoll_wait *call)
     if (file == NULL)
         return -EBADF;
     int count = -EINVAL;
-    if (file->kind == NT_FILE_EPOLL && call->max > 0) {
+    if (file->kind == NT_FILE_EPOLL && call->max > 0 && call->max <= MAX_EVENTS) {
         count = -EAGAIN;
         if (nt_load_acquire(&file->epoll->queue) == NULL)
-            count = wait_in_kernel(self, file->epoll, call);
+            count = wait_in_kernel(self, file, call);
         if (count == -EAGAIN) {
             nt_block_begin(self);
-            count = wait_with_sockets(self, file->epoll, call);
+            count = wait_with_sockets(self, file, call);
             nt_block_end(self);
         }
     }

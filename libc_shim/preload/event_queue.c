@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <sys/eventfd.h>
-#include <sys/uio.h>
 
 static struct nt_slab slab = NT_SLAB(struct nt_event_queue, next_free);
 static struct nt_spin lock;
@@ -58,6 +57,7 @@ static struct nt_event_queue *make(uint32_t number, bool tell)
         return NULL;
     }
     queue->fd = fd;
+    queue->signalled = 0;
     if (tell)
         nt_queue_init(&nt_context, &queue->queue, number);
     else
@@ -80,6 +80,7 @@ struct nt_event_queue *nt_event_queue_take(void)
 
 void nt_event_queue_give(struct nt_event_queue *queue)
 {
+    queue->signalled = 0;
     nt_lock(&lock);
     queue->next_free = idle;
     idle = queue;
@@ -90,16 +91,15 @@ void nt_event_queue_ring(struct nt_event_queue *queue)
 {
     const uint64_t one = 1;
     int saved = errno;
-    (void)!nt_real.write(queue->fd, &one, sizeof one);
+    (void)nt_quiet_write(queue->fd, &one, sizeof one);
     errno = saved;
 }
 
 void nt_event_queue_drain(struct nt_event_queue *queue)
 {
     uint64_t rung;
-    struct iovec iov = {.iov_base = &rung, .iov_len = sizeof rung};
     int saved = errno;
-    (void)!nt_real.preadv2(queue->fd, &iov, 1, -1, RWF_NOWAIT);
+    (void)nt_quiet_read_now(queue->fd, &rung, sizeof rung);
     errno = saved;
 }
 

@@ -5,10 +5,10 @@
 // once (QUEUE) and reused afterwards.
 //
 // Queue 0 is everybody's: sockets that are waited for in several places are in it, and so is
-// whoever finds no number left. Nobody sleeps on it alone: a sleeper whose set holds such a socket
-// (nt_shared_count() != 0) sleeps on queue 0 beside its own queue. Whoever is woken by it, or
-// sweeps before it sleeps, spreads the news to all that watch those sockets (nt_shared_spread, in
-// watch.c), ringing their own eventfds.
+// whoever finds no number left. Nobody sleeps on it alone: every sleeper sleeps on queue 0 beside
+// its own queue, unless no socket is in it and no other thread is there to put one in meanwhile.
+// Whoever is woken by it, or sweeps before it sleeps, spreads the news to all that watch those
+// sockets (nt_shared_spread, in watch.c), ringing their own eventfds.
 #ifndef NT_PRELOAD_EVENT_QUEUE_H
 #define NT_PRELOAD_EVENT_QUEUE_H
 
@@ -17,6 +17,9 @@
 struct nt_event_queue {
     struct nt_queue queue; // number 0: none was left, the sockets are in everybody's
     int fd;                // eventfd
+    // Signal handlers that rang it for their own thread, which has not noticed yet: of several
+    // threads that sleep here another may have taken the ring, and then rings again.
+    uint32_t signalled;
     struct nt_event_queue *next_free;
 } NT_ALIGNED(64);
 

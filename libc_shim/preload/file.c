@@ -92,6 +92,7 @@ int nt_file_close(int fd)
     } while (!__atomic_compare_exchange_n(&nt_fd_table[fd], &file, NT_FD_CLOSED, false,
                                           __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
     if (file->kind == NT_FILE_EPOLL) {
+        nt_epoll_keep(file, fd);
         nt_fd_set(fd, NULL);
         nt_real.close(fd);
     } else {

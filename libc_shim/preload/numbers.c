@@ -98,7 +98,7 @@ static int lowest_of_cache_or_kernel(void)
         lower = fd;
     } else if (fd >= 0) {
         nt_unlock(&lock);
-        nt_real.close(fd);
+        nt_quiet_close(fd);
         return lower;
     }
     nt_unlock(&lock);
@@ -118,7 +118,7 @@ static void close_placeholder(int fd)
     nt_thread_self()->count[NT_COUNT_KERNEL]++;
     // First the table: once the kernel has closed it, another thread may get the number.
     nt_fd_set(fd, NULL);
-    nt_real.close(fd);
+    nt_quiet_close(fd);
 }
 
 void nt_number_give(int fd)
@@ -185,14 +185,14 @@ int nt_number_reserve(int fd)
     int top = nt_real.fcntl(fd, F_DUPFD_CLOEXEC, below - below / 4);
     if (top < 0)
         return mark_own(fd);
-    nt_real.close(fd);
+    nt_quiet_close(fd);
     return mark_own(top);
 }
 
 void nt_number_release(int fd)
 {
     nt_fd_set(fd, NULL);
-    nt_real.close(fd);
+    nt_quiet_close(fd);
 }
 
 void nt_numbers_before_fork(void) { nt_lock(&lock); }

@@ -29,8 +29,13 @@ struct set {
     nfds_t *origin; // of a kernel entry: its index in fds
     nfds_t kernel_count;
     nfds_t epoll_bells;
+    bool raised; // the epoll instances are slept on
+    uint32_t forks;
+    const struct nt_watch *mark; // the thread's watches below this call's
     void *mapped;
     size_t mapped_bytes;
+    void *selected; // select()'s entries, if they were mapped
+    size_t selected_bytes;
 };
 
 bool nt_poll_concerns(const struct pollfd *fds, nfds_t count)
@@ -128,13 +133,12 @@ static int merge(const struct set *set)
 
 static int look_at_kernel(struct nt_thread *self, const struct set *set, const sigset_t *mask)
 {
-    const struct timespec now = {.tv_sec = 0};
     self->kernel_skip = 0;
     self->kernel_looked_ns = nt_now_ns();
     if (set->kernel_count == 0)
         return merge(set);
     self->count[NT_COUNT_KERNEL]++;
-    if (nt_real.ppoll(set->kernel, set->kernel_count, &now, mask) < 0)
+    if (nt_quiet_poll_look(set->kernel, set->kernel_count, mask) < 0)
         return -errno;
     return merge(set);
 }
@@ -165,17 +169,20 @@ static bool raise_epolls(struct set *set)
         if (epoll == NULL)
             continue;
         struct pollfd *bell = &set->kernel[set->kernel_count + set->epoll_bells++];
-        *bell = (struct pollfd){.fd = epoll->queue->fd, .events = POLLIN};
-        nt_event_queue_drain(epoll->queue);
+        *bell = (struct pollfd){.fd = nt_epoll_bell(epoll), .events = POLLIN};
+        nt_epoll_drain(epoll);
         __atomic_add_fetch(&epoll->waiters, 1u, __ATOMIC_SEQ_CST);
         if (!nt_queue_sleep(&nt_context, &epoll->queue->queue) || nt_epoll_readable(epoll))
             may_block = false;
+        nt_epoll_ring_again(epoll); // what was drained may have been another thread's
     }
+    set->raised = true;
     return may_block;
 }
 
-static void lower_epolls(const struct set *set)
+static void lower_epolls(struct set *set)
 {
+    set->raised = false;
     for (nfds_t i = 0; set->epoll_bells != 0 && i < set->count; i++) {
         struct nt_epoll *epoll = epoll_of(set, i);
         if (epoll == NULL)
@@ -185,11 +192,29 @@ static void lower_epolls(const struct set *set)
     }
 }
 
+static void leave_set(struct set *set)
+{
+    close_set(set);
+    if (set->mapped != NULL)
+        munmap(set->mapped, set->mapped_bytes);
+    if (set->selected != NULL)
+        munmap(set->selected, set->selected_bytes);
+}
+
+// The thread never returns.
+static void give_up(void *held)
+{
+    struct set *set = held;
+    if (set->raised && set->forks == nt_thread_forks)
+        lower_epolls(set);
+    leave_set(set);
+}
+
 // 1: look again; 0: the deadline has passed; -errno. The kernel's answers are in set->kernel.
 static int sleep_once(struct nt_thread *self, struct set *set, uint64_t deadline_ns,
                       const sigset_t *mask, uint32_t before)
 {
-    struct nt_sleep sleep;
+    struct nt_sleep sleep = {.give_up = give_up, .held = set, .mark = set->mark};
     int result = 1;
     bool may_block = raise_epolls(set);
     if (nt_sleep_enter(&sleep, self, self->queue) && may_block) {
@@ -213,10 +238,19 @@ static int sleep_once(struct nt_thread *self, struct set *set, uint64_t deadline
         if (ready > 0 && own[2].revents != 0)
             nt_control_hung_up();
     }
-    nt_sleep_leave(&sleep, self);
+    if (!nt_sleep_leave(&sleep))
+        return -EINTR;
     lower_epolls(set);
     nt_sleep_sweep(self->queue);
     return result;
+}
+
+// A newtos socket may come into an instance while this call sleeps on it.
+static void give_queues(const struct set *set)
+{
+    for (nfds_t i = 0; i < set->count; i++)
+        if (set->file[i] != NULL && set->file[i]->kind == NT_FILE_EPOLL)
+            (void)nt_epoll_give_queue(set->file[i]->epoll, set->fds[i].fd);
 }
 
 static int block(struct nt_thread *self, struct set *set, uint64_t deadline_ns,
@@ -224,13 +258,15 @@ static int block(struct nt_thread *self, struct set *set, uint64_t deadline_ns,
 {
     if (nt_thread_queue(self) == NULL)
         return nt_load_relaxed(&nt_host_gone) ? look(set) : -ENOMEM;
-    const struct nt_watch *mark = self->watches;
+    set->mark = self->watches;
+    set->forks = nt_thread_forks;
     const uint32_t before = self->signals;
     int result = 0;
     for (nfds_t i = 0; i < set->count && result == 0; i++)
         if (set->file[i] != NULL && set->file[i]->kind == NT_FILE_SOCKET &&
             !nt_watch_begin(self, set->file[i]))
             result = -ENOMEM;
+    give_queues(set);
     while (result == 0) {
         for (nfds_t i = 0; i < set->kernel_count; i++)
             set->kernel[i].revents = 0;
@@ -245,7 +281,7 @@ static int block(struct nt_thread *self, struct set *set, uint64_t deadline_ns,
         else if (woken == 0)
             break;
     }
-    nt_watch_end(self, mark);
+    nt_watch_end(self, set->mark);
     return result;
 }
 
@@ -290,22 +326,34 @@ static bool give_room(struct set *set)
     return true;
 }
 
-int nt_poll(struct pollfd *fds, nfds_t count, uint64_t deadline_ns, const sigset_t *mask)
+// `selected`: memory that holds `fds`, to be unmapped should the thread never return; or NULL.
+static int poll_entries(struct pollfd *fds, nfds_t count, uint64_t deadline_ns,
+                        const sigset_t *mask, void *selected)
 {
     struct nt_file *file[SMALL];
     nfds_t origin[SMALL];
     struct pollfd kernel[2 * SMALL + BELLS];
-    struct set set = {.fds = fds, .count = count, .file = file, .origin = origin, .kernel = kernel};
+    struct set set = {.fds = fds,
+                      .count = count,
+                      .file = file,
+                      .origin = origin,
+                      .kernel = kernel,
+                      .selected = selected,
+                      .selected_bytes = (size_t)count * sizeof fds[0]};
     if (count > SMALL && !give_room(&set))
         return -ENOMEM;
     int saved = errno;
     open_set(&set);
     int result = poll_set(&set, deadline_ns, mask);
-    close_set(&set);
-    if (set.mapped != NULL)
-        munmap(set.mapped, set.mapped_bytes);
+    set.selected = NULL; // the caller's
+    leave_set(&set);
     errno = saved;
     return result;
+}
+
+int nt_poll(struct pollfd *fds, nfds_t count, uint64_t deadline_ns, const sigset_t *mask)
+{
+    return poll_entries(fds, count, deadline_ns, mask, NULL);
 }
 
 // -- select ----------------------------------------------------------------------------------
@@ -376,9 +424,9 @@ static int answer(const struct pollfd *entry, fd_set *r, fd_set *w, fd_set *e)
 }
 
 static int select_entries(struct pollfd *fds, nfds_t used, fd_set *r, fd_set *w, fd_set *e,
-                          uint64_t deadline_ns, const sigset_t *mask)
+                          uint64_t deadline_ns, const sigset_t *mask, void *mapped)
 {
-    int result = nt_poll(fds, used, deadline_ns, mask);
+    int result = poll_entries(fds, used, deadline_ns, mask, mapped);
     if (result < 0)
         return result;
     for (nfds_t i = 0; i < used; i++)
@@ -403,7 +451,7 @@ int nt_select(int count, fd_set *r, fd_set *w, fd_set *e, uint64_t deadline_ns,
             return -ENOMEM;
     }
     (void)entries_of(fds, count, r, w, e);
-    int result = select_entries(fds, used, r, w, e, deadline_ns, mask);
+    int result = select_entries(fds, used, r, w, e, deadline_ns, mask, fds == small ? NULL : fds);
     if (fds != small)
         munmap(fds, bytes);
     return result;

@@ -20,6 +20,7 @@
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -183,6 +184,28 @@ struct nt_real {
 };
 
 extern struct nt_real nt_real;
+
+// The shim's own small calls, which are no cancellation points: whoever makes them holds locks.
+static inline long nt_quiet_write(int fd, const void *buf, size_t n)
+{
+    return nt_real.syscall(SYS_write, fd, buf, n);
+}
+static inline long nt_quiet_read_now(int fd, void *buf, size_t n) // never blocks
+{
+    struct iovec iov = {.iov_base = buf, .iov_len = n};
+    return nt_real.syscall(SYS_preadv2, fd, &iov, 1L, -1L, -1L, (long)RWF_NOWAIT);
+}
+static inline int nt_quiet_epoll_look(int epfd, struct epoll_event *events, int max,
+                                      const sigset_t *mask)
+{
+    return (int)nt_real.syscall(SYS_epoll_pwait, epfd, events, max, 0, mask, (long)NSIG / 8);
+}
+static inline int nt_quiet_poll_look(struct pollfd *fds, nfds_t count, const sigset_t *mask)
+{
+    struct timespec now = {.tv_sec = 0};
+    return (int)nt_real.syscall(SYS_ppoll, fds, count, &now, mask, (long)NSIG / 8);
+}
+static inline int nt_quiet_close(int fd) { return (int)nt_real.syscall(SYS_close, fd); }
 
 // Looks up every symbol; idempotent, and safe where several threads do it at once.
 void nt_real_resolve(void);

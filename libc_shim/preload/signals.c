@@ -57,8 +57,11 @@ static void note(struct nt_thread *self, int flags)
 {
     self->signals++;
     self->interrupts += (flags & SA_RESTART) == 0;
-    if (self->bell != NULL)
-        nt_event_queue_ring(self->bell);
+    if (self->bell == NULL)
+        return;
+    self->signalled++;
+    __atomic_add_fetch(&self->bell->signalled, 1u, __ATOMIC_SEQ_CST);
+    nt_event_queue_ring(self->bell);
 }
 
 static void on_signal(int number, siginfo_t *info, void *context)

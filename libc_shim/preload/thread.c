@@ -4,7 +4,6 @@
 
 #include "libc_shim/preload/event_queue.h"
 #include "libc_shim/preload/slab.h"
-#include "libc_shim/preload/watch.h"
 
 #include <pthread.h>
 
@@ -16,6 +15,8 @@ struct nt_loop_tunables nt_idle_tunables = {
 };
 
 static struct nt_slab slab = NT_SLAB(struct nt_thread, watches);
+uint32_t nt_thread_forks;
+
 static struct nt_spin registry_lock;
 static struct nt_thread *registry; // all there ever were
 static pthread_key_t end_key;
@@ -26,7 +27,6 @@ static struct nt_thread spare;
 static void at_end(void *object)
 {
     struct nt_thread *self = object;
-    nt_watch_drop_all(self);
     if (self->queue != NULL)
         nt_event_queue_give(self->queue);
     self->queue = NULL;
@@ -57,6 +57,7 @@ struct nt_thread *nt_thread_register(void)
         self->wake.areas = 0;
         self->depth = 0;
         self->bell = NULL;
+        self->signalled = 0;
         self->critical = 0;
         self->kept_signals = 0;
     }
@@ -84,6 +85,7 @@ void nt_thread_after_fork(void) { nt_unlock(&registry_lock); }
 
 void nt_thread_child(void)
 {
+    nt_thread_forks++;
     nt_spin_reset(&registry_lock);
     nt_slab_child(&slab);
     for (struct nt_thread *thread = registry; thread != NULL; thread = thread->next) {
@@ -93,7 +95,6 @@ void nt_thread_child(void)
         thread->watches = NULL;
         thread->bell = NULL;
         thread->wake.areas = 0;
-        thread->depth = 0;
         memset(thread->count, 0, sizeof thread->count);
     }
 }

@@ -5,8 +5,8 @@
 // for ever and reused by later threads; counts are added up over all of them. Only its own thread
 // writes one.
 //
-// What a thread has in hand while it blocks (descriptions it holds, watches it has set) hangs on
-// its object, so that the end of the thread, by cancellation too, lets go of it.
+// What a thread has in hand while it blocks it lets go of when it is cancelled, or jumps away
+// (struct nt_sleep in blocking.h).
 #ifndef NT_PRELOAD_THREAD_H
 #define NT_PRELOAD_THREAD_H
 
@@ -49,6 +49,7 @@ struct nt_thread {
     uint32_t critical;            // of calls of the shim (signals.h)
     uint32_t signals;             // handlers that ran while a call was about to block, or did
     uint32_t interrupts;          // those without SA_RESTART
+    uint32_t signalled;           // those of this sleep, as counted in the bell's queue
     uint32_t kept_signals;
     siginfo_t kept[NT_SIGNALS_KEPT];
     struct nt_thread *next; // in the registry
@@ -66,6 +67,9 @@ static inline struct nt_thread *nt_thread_self(void)
 
 // The limits of the ladder (architecture §6); the same for all threads.
 extern struct nt_loop_tunables nt_idle_tunables;
+
+// How many fork()s lie between this process and the program's first.
+extern uint32_t nt_thread_forks;
 
 // Adds up a count over all threads there were.
 uint64_t nt_thread_total(enum nt_count what);

@@ -108,17 +108,9 @@ static void end_first(struct nt_thread *self)
 
 void nt_watch_end(struct nt_thread *self, const struct nt_watch *mark)
 {
-    while (self->watches != mark)
+    // In a child that a handler forked there are none.
+    while (self->watches != mark && self->watches != NULL)
         end_first(self);
-}
-
-void nt_watch_drop_all(struct nt_thread *self)
-{
-    while (self->watches != NULL) {
-        struct nt_file *file = self->watches->file;
-        end_first(self);
-        nt_file_drop(file);
-    }
 }
 
 void nt_watch_drop_file(struct nt_file *file)

@@ -6,7 +6,7 @@
 // socket stays in the queue it was in: news in vain, instead of an update a call.
 //
 // Changing queues loses nothing: who starts to watch looks at the level afterwards; who watches
-// already is told to look again, at the change to shared (it then sleeps on both queues) and back.
+// already is told to look again, at the change to shared and back.
 //
 // Locks, outer first: an epoll instance's, the file's watch_lock, the instance's ready_lock.
 #ifndef NT_PRELOAD_WATCH_H
@@ -31,11 +31,9 @@ void nt_watch_remove(struct nt_watch *watch);
 
 // A thread that is about to block on `file`, which it holds; false: no memory. Its watches are a
 // stack (a signal handler may block, too): nt_watch_end() ends those above `mark`, what
-// self->watches was before. Should the thread end in between, they are dropped with their hold on
-// the file, by nt_watch_drop_all().
+// self->watches was before.
 bool nt_watch_begin(struct nt_thread *self, struct nt_file *file);
 void nt_watch_end(struct nt_thread *self, const struct nt_watch *mark);
-void nt_watch_drop_all(struct nt_thread *self);
 
 // The description ends: epoll registrations of it go.
 void nt_watch_drop_file(struct nt_file *file);

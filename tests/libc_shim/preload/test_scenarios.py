@@ -16,6 +16,9 @@ GROUPS = (
     "children unix_sockets by_number fortified",
     "datagrams",
     "storm together waiters",
+    "nested_levels nested_edges nested_wrong fair closed_while_waiting threads_in_one in_several",
+    "arming",
+    "jumps alarms cancelled exits forking closed_by_handler stopped",
 )
 NAMES = [name for group in GROUPS for name in group.split()]
 

@@ -2,10 +2,11 @@
 #include "scenario.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 
 static const struct scenario *const groups[] = {
-    stream_scenarios,  number_scenarios,   event_scenarios, blocking_scenarios,
-    process_scenarios, datagram_scenarios, storm_scenarios,
+    stream_scenarios,   number_scenarios, event_scenarios,  blocking_scenarios, process_scenarios,
+    datagram_scenarios, storm_scenarios,  nested_scenarios, leaving_scenarios,
 };
 
 struct sockaddr_in loopback(in_port_t port)
@@ -40,6 +41,38 @@ int wait_for(int fd, short events)
     struct pollfd wanted = {.fd = fd, .events = events};
     int ready = poll(&wanted, 1, LIMIT_MS);
     return ready > 0 ? wanted.revents : ready;
+}
+
+static bool is_asleep(const char *tid)
+{
+    char path[300];
+    char text[256] = {0};
+    snprintf(path, sizeof path, "/proc/self/task/%s/stat", tid);
+    int fd = open(path, O_RDONLY);
+    bool asleep = fd >= 0 && read(fd, text, sizeof text - 1) > 0 && strrchr(text, ')') != NULL &&
+                  strrchr(text, ')')[2] == 'S';
+    close(fd);
+    return asleep;
+}
+
+static int count_sleeping(void)
+{
+    int count = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    for (struct dirent *task; tasks != NULL && (task = readdir(tasks)) != NULL;)
+        count +=
+            task->d_name[0] != '.' && atoi(task->d_name) != gettid() && is_asleep(task->d_name);
+    closedir(tasks);
+    return count;
+}
+
+void wait_sleeping(int threads)
+{
+    // Asleep for long, as nothing else shows that they block where they shall.
+    for (int i = 0, asleep = 0; i < 100000 && asleep < 20; i++) {
+        asleep = count_sleeping() == threads ? asleep + 1 : 0;
+        sched_yield();
+    }
 }
 
 bool read_all(int fd, void *buf, size_t bytes)

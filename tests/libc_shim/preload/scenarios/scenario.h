@@ -28,6 +28,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -65,6 +66,8 @@ extern const struct scenario blocking_scenarios[];
 extern const struct scenario process_scenarios[];
 extern const struct scenario datagram_scenarios[];
 extern const struct scenario storm_scenarios[];
+extern const struct scenario nested_scenarios[];
+extern const struct scenario leaving_scenarios[];
 
 // A listening socket on a port of loopback that was free, in *name; the socket.
 int listener(struct sockaddr_in *name, int flags);
@@ -73,6 +76,8 @@ void connected(int ends[2]);
 struct sockaddr_in loopback(in_port_t port);
 // Waits until poll() says so: the events.
 int wait_for(int fd, short events);
+// Waits until so many threads of this process, this one not counted, are asleep, and stay so.
+void wait_sleeping(int threads);
 // Reads until there are `bytes`; false at an end or error before.
 bool read_all(int fd, void *buf, size_t bytes);
 // Prints a poll or epoll mask by names.
