@@ -239,6 +239,7 @@ static void make_accepted(const struct nt_sock *listening, struct nt_sock *accep
     accepted->sndtimeo_ns = listening->sndtimeo_ns;
     accepted->linger_s = listening->linger_s;
     memcpy(accepted->kept, listening->kept, sizeof accepted->kept);
+    accepted->kept_bits = listening->kept_bits;
     accepted->peer = entry->peer;
     accepted->bound_to = entry->local;
     nt_store_release(&accepted->phase, (uint8_t)NT_SOCK_CONNECTED);

@@ -35,6 +35,8 @@ enum nt_sock_flags {              // private
     NT_SOCKF_RECVTOS = 1024,      // IP_RECVTOS
     NT_SOCKF_RECVHOPLIMIT = 2048, // IPV6_RECVHOPLIMIT
     NT_SOCKF_RECVTCLASS = 4096,   // IPV6_RECVTCLASS
+    NT_SOCKF_TIMESTAMP = 8192,    // SO_TIMESTAMP
+    NT_SOCKF_TIMESTAMPNS = 16384, // SO_TIMESTAMPNS
 };
 
 enum nt_sock_state { // of Linux's states, those that its answers tell apart

@@ -79,7 +79,8 @@ struct nt_sock {
     struct nt_endpoint bound_to; // with this name
     struct nt_endpoint peer;     // that connect() or accept() named
     void *user;                  // the caller's
-    int32_t kept[24];            // NT_SOCK_KEPT_MAX
+    uint64_t kept_bits;
+    int32_t kept[24]; // NT_SOCK_KEPT_MAX
 };
 
 // -- Making and ending -----------------------------------------------------------------------

@@ -204,7 +204,8 @@ struct nt_slot_server {
     uint32_t cwnd_bytes;
     uint32_t retransmits;
     uint32_t tcp_state; // RFC 9293 state, for TCP_INFO and ss
-    uint32_t pad1[2];
+    uint32_t rttvar_us;
+    uint32_t rto_us;
     // line 1: names
     uint32_t reply; // copy of the last request handled
     uint32_t reply_errno;

@@ -142,6 +142,8 @@ static bool publish_tcb(struct nt_area *area, struct nt_tcp_dirty *dirty, const 
     nt_store_relaxed(&server->tx_max_log2, useful_tx_log2(t));
     nt_store_relaxed(&server->mss, (uint32_t)t->mss);
     nt_store_relaxed(&server->srtt_us, t->srtt_us);
+    nt_store_relaxed(&server->rttvar_us, t->rttvar_us);
+    nt_store_relaxed(&server->rto_us, t->rto_ms * 1000);
     nt_store_relaxed(&server->cwnd_bytes, t->cwnd);
     nt_store_relaxed(&server->retransmits, t->retransmits);
     nt_store_relaxed(&server->tcp_state, (uint32_t)t->state);

@@ -1,0 +1,95 @@
+"""Two executors, one on Linux and one on a host, given the same calls; what differs is told."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from newtos_py.rs.scratch import ScratchHosts
+
+EXECUTOR = str(Path(__file__).parent / "executor.py")
+
+Call = list[Any]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A call that Linux and a host answer otherwise, or after which sockets look different."""
+
+    script: list[Call]
+    index: int
+    linux: Any
+    newtos: Any
+
+    def __str__(self) -> str:
+        before = "\n".join(f"    {json.dumps(call)}" for call in self.script[: self.index])
+        return (
+            f"after\n{before}\n{json.dumps(self.script[self.index])}\n"
+            f"  Linux:  {json.dumps(self.linux)}\n  newtos: {json.dumps(self.newtos)}"
+        )
+
+
+class Pair:
+    """The executors' processes."""
+
+    def __init__(self, linux: "subprocess.Popen[str]", newtos: "subprocess.Popen[str]") -> None:
+        self.linux, self.newtos = linux, newtos
+        self.base = 20000
+
+    def _ask(self, process: "subprocess.Popen[str]", call: Call, expected: Any) -> Any:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps([call, expected]) + "\n")
+        process.stdin.flush()
+        line = process.stdout.readline()
+        assert line, f"the executor ended at {call}: {process.poll()}"
+        return json.loads(line)
+
+    def begin(self) -> None:
+        """Close all sockets; use ports that no script has used."""
+        self.base = self.base + 8 if self.base < 60000 else 20000
+        for process in (self.linux, self.newtos):
+            self._ask(process, ["reset", self.base], None)
+
+    def both(self, call: Call) -> tuple[Any, Any]:
+        """Make a call on both: [result, state] of Linux and of newtos."""
+        linux = self._ask(self.linux, call, None)
+        return linux, self._ask(self.newtos, call, linux[1])
+
+    def play(self, script: list[Call]) -> Difference | None:
+        """Play a script on both; the first difference."""
+        self.begin()
+        for index, call in enumerate(script):
+            linux, newtos = self.both(call)
+            if linux != newtos:
+                return Difference(script, index, linux, newtos)
+        return None
+
+
+def start(command: list[str], environ: dict[str, str] | None = None) -> "subprocess.Popen[str]":
+    """Start an executor; it is ready."""
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ
+    )
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline() or "null") == "ready"
+    return process
+
+
+@contextmanager
+def on_linux_and(hosts: ScratchHosts, host: str) -> Iterator[Pair]:
+    """An executor in a network namespace of Linux's, and one on a host."""
+    python = [sys.executable, "-P", EXECUTOR]
+    with (
+        start([*python, "--alone"]) as linux,
+        start(hosts.on(host, python), hosts.environ) as newtos,
+    ):
+        yield Pair(linux, newtos)
+        for process in (linux, newtos):
+            assert process.stdin is not None
+            process.stdin.close()
+            assert process.wait(30) == 0
