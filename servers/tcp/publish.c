@@ -124,6 +124,13 @@ static void publish_names(struct nt_slot_server *server, const struct nt_tcb *t)
     put_endpoint(&server->remote, t->remote_addr, t->remote_port);
 }
 
+// True if the program should hear of it: not where it has just taken the connection itself.
+static bool publish_state(struct nt_slot_server *server, uint8_t state)
+{
+    bool taken = server->state == NT_SLOT_ACCEPTABLE && state == NT_SLOT_CONNECTED;
+    return STORE(server->state, state) && !taken;
+}
+
 static bool publish_tcb(struct nt_area *area, struct nt_tcp_dirty *dirty, const struct nt_tcb *t)
 {
     struct nt_slot_server *server = &area->slot_server[t->slot];
@@ -150,7 +157,7 @@ static bool publish_tcb(struct nt_area *area, struct nt_tcp_dirty *dirty, const 
     changed |= STORE(server->error, t->error);
     changed |= ((server->flags ^ flags) & ~NT_SLOT_ACK_ON_READ) != 0;
     nt_store_release(&server->flags, flags);
-    changed |= STORE(server->state, visible_state(t));
+    changed |= publish_state(server, visible_state(t));
     if (server->reply != t->request) {
         nt_store_relaxed(&server->reply_errno, t->reply_errno);
         nt_store_release(&server->reply, t->request);

@@ -300,6 +300,25 @@ def test_slots_come_back(engines: Engines) -> None:
     assert outcome(listening.accept) == "EAGAIN"
 
 
+def test_what_an_accepted_socket_does_is_no_event_of_its_own(engines: Engines) -> None:
+    """An edge-triggered epoll must not hear of it: nothing new can be done."""
+    server, client = engines.hosts
+    listening = engines.listen(server, PORT)
+    sock = engines.socket(client)
+    assert error_of(lambda: sock.connect((server.address, PORT))) == errno.EINPROGRESS
+    engines.run()
+    accepted, _ = listening.accept()
+    accepted.set_queue(sim.NT_SIM_QUEUE)
+    before = accepted.events()
+    assert accepted.send(b"first") == 5
+    engines.run(after_ms=200)
+    assert accepted.events() == before
+    assert sock.recv(9) == b"first"
+    assert sock.send(b"answer") == 6
+    engines.run()
+    assert accepted.events() != before
+
+
 def test_a_full_backlog_lets_nobody_through_and_loses_nobody(engines: Engines) -> None:
     server, client = engines.hosts
     listening = engines.listen(server, PORT, backlog=2)
