@@ -139,11 +139,15 @@ class RealHosts:
     ) -> "subprocess.Popen[bytes]":
         """Start a program on a host; its output is the caller's to read."""
         popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen
+        streams: dict[str, object] = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+        }
         return popen(
             self.scratch.on(host, command),
             env=self.scratch.environ,
-            stdin=subprocess.DEVNULL,
-            **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} | options,
+            **streams | options,
         )
 
     def run(self, host: str, command: Sequence[str], timeout_s: float = DEADLINE_S) -> str:
