@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,11 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+
+from newtos_py.kernel.server import UDP
+from newtos_py.kernel.sockets import SocketInfo, SocketState
+from newtos_py.observe.sockets import host_sockets
+from newtos_py.rs.runtime import open_runtime_dir
 
 SERVER_ADDRESS, CLIENT_ADDRESS = "10.0.0.2", "10.0.0.3"
 DEADLINE_S = 30
@@ -112,36 +117,39 @@ class Hosts:
         """Runs a program on the client; what it printed."""
         return self.run(self.client, *command, **options).stdout
 
-    def sockets(self, host: str) -> list[dict[str, Any]]:
-        """All sockets of a host, listening ones too."""
-        said = self.command("ss", "--host", host, "-a", "--json")
-        assert said.returncode == 0, said.stderr
-        listed: list[dict[str, Any]] = json.loads(said.stdout)
-        return listed
+    def sockets(self, host: str) -> list[SocketInfo]:
+        """All sockets of a host, listening ones too: what `newtos ss -a` reads."""
+        return list(host_sockets(open_runtime_dir(self.directory / "run").find_host(host)))
 
-    def await_sockets(self, host: str, wanted: Callable[[list[dict[str, Any]]], bool]) -> None:
+    def await_sockets(self, host: str, wanted: Callable[[list[SocketInfo]], bool]) -> None:
         """Waits until the sockets of a host are as wanted."""
         deadline = time.monotonic() + DEADLINE_S
         while not wanted(listed := self.sockets(host)):
             assert time.monotonic() < deadline, f"never on {host}, but: {listed}"
+            os.sched_yield()
 
     def await_port(self, host: str, port: int) -> None:
         """Waits until somebody has the port; connects to nobody, so a server of one sees none."""
-        self.await_sockets(
-            host,
-            lambda listed: any(
-                socket["local_port"] == port
-                and (socket["netid"] == "udp" or socket["state"] == "LISTEN")
-                for socket in listed
-            ),
-        )
+        waiting = (SocketState.LISTEN, SocketState.CLOSED, SocketState.ESTABLISHED)
 
-    def await_nothing_left(self) -> None:
-        """Waits until no program has a socket on either host; what is in TIME-WAIT is nobody's."""
+        def serves(one: SocketInfo) -> bool:
+            states = waiting if one.protocol == UDP else waiting[:1]
+            return one.local.port == port and one.state in states
+
+        self.await_sockets(host, lambda listed: any(map(serves, listed)))
+
+    def await_nothing_left(self, ports: Collection[int] = ()) -> None:
+        """Waits until no program has a socket of these ports, or any, on either host.
+
+        What is in TIME-WAIT is nobody's.
+        """
+
+        def is_left(one: SocketInfo) -> bool:
+            chosen = not ports or one.local.port in ports or one.peer.port in ports
+            return chosen and one.state is not SocketState.TIME_WAIT
+
         for host in (self.web, self.client):
-            self.await_sockets(
-                host, lambda listed: all(socket["state"] == "TIME-WAIT" for socket in listed)
-            )
+            self.await_sockets(host, lambda listed: not any(map(is_left, listed)))
 
     def start(self, host: str, *command: str, **options: Any) -> "subprocess.Popen[str]":
         """Starts a program on a host; it is the caller's to talk to and to end."""

@@ -41,7 +41,7 @@ class TestNetcat:
             talk = wire_hosts.start(wire_hosts.client, "nc", "-v", ADDRESS, "5001")
             assert "succeeded!" in talk.stdout.readline()
             listed = wire_hosts.sockets(wire_hosts.client)
-            assert [one["state"] for one in listed if one["peer_port"] == 5001] == ["ESTAB"]
+            assert [one.state for one in listed if one.peer.port == 5001] == ["ESTAB"]
             talk.terminate()
             talk.communicate()
 
