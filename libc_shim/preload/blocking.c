@@ -282,6 +282,9 @@ int nt_fruitless(struct nt_thread *self)
 uint32_t nt_level_of(struct nt_sock *sock)
 {
     uint32_t level = nt_sock_poll(sock);
+    // Another process uses it: who asked calls now, and finds that out (share.h).
+    if (NT_UNLIKELY((level & POLLERR) != 0) && nt_sock_was_moved(sock))
+        level = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM;
     // A listening socket stays silent, as on Linux without a network: programs that log accept()'s
     // error and poll again would do nothing else.
     if (NT_UNLIKELY(nt_load_relaxed(&nt_host_gone)) && sock->phase != NT_SOCK_LISTENING)

@@ -7,6 +7,7 @@
 #include "libc_shim/preload/log.h"
 #include "libc_shim/preload/numbers.h"
 #include "libc_shim/preload/process.h"
+#include "libc_shim/preload/share.h"
 #include "libc_shim/preload/slab.h"
 #include "libc_shim/preload/watch.h"
 #include "newtos_py/kernel/map.h"
@@ -20,6 +21,18 @@ enum {
     TYPE_FLAGS = SOCK_NONBLOCK | SOCK_CLOEXEC,
 };
 
+// Any kind but NT_FILE_SOCKET.
+static int hold_other(int fd, struct nt_file *file)
+{
+    if (file->kind == NT_FILE_LENT &&
+        (file->sock.phase == NT_SOCK_LISTENING || !nt_sock_was_moved(&file->sock)))
+        return 0;
+    int result = file->kind == NT_FILE_EPOLL ? -ENOTSOCK : nt_share_use(fd, file);
+    if (result != 0)
+        nt_file_drop(file);
+    return result;
+}
+
 int nt_socket_hold(int fd, const char *call, struct nt_file **file)
 {
     *file = nt_file_hold(fd);
@@ -27,12 +40,9 @@ int nt_socket_hold(int fd, const char *call, struct nt_file **file)
         return -EBADF;
     if (NT_LIKELY((*file)->kind == NT_FILE_SOCKET))
         return 0;
-    int result = -ENOTSOCK;
-    if ((*file)->kind == NT_FILE_INHERITED) {
-        nt_log_once("%s: a newtos socket that came over fork() is not supported yet", call);
-        result = -EOPNOTSUPP;
-    }
-    nt_file_drop(*file);
+    int result = hold_other(fd, *file);
+    if (result == -EOPNOTSUPP)
+        nt_log_once("%s: this socket of the parent cannot be used here", call);
     return result;
 }
 
@@ -519,9 +529,27 @@ static void linger(struct nt_thread *self, struct nt_file *file)
     file->refs = 0;
 }
 
+// Another process holds it, too, or has it.
+static void end_here_only(struct nt_thread *self, struct nt_file *file)
+{
+    if (nt_sock_was_moved(&file->sock))
+        nt_sock_abandon(&file->sock, &self->wake);
+    else
+        nt_sock_forget(&file->sock);
+}
+
 void nt_connection_end(struct nt_file *file)
 {
     struct nt_thread *self = nt_thread_self();
+    if (file->inode != 0) {
+        nt_process_flush(self); // what was sent is the server's before the others'
+        if (!nt_share_leave(file)) {
+            end_here_only(self, file);
+            close_listener(file);
+            called(self);
+            return;
+        }
+    }
     if (file->sock.phase == NT_SOCK_LISTENING)
         unlisten(file);
     linger(self, file);

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -18,6 +19,9 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sockaddr_un server; // from NEWTOS_CONTROL, when the shim was loaded
 static socklen_t server_bytes;
 static int control_fd = -1;
+static int door_fd = -1; // the parent's connection, in a child without one of its own
+static bool by_token;    // the connection came from the parent
+static bool greeted;
 static uint32_t last_number;
 static bool unreachable; // nothing to connect to, or it went away
 
@@ -68,30 +72,7 @@ static void say_gone(void)
     said = true;
 }
 
-static int connect_locked(void)
-{
-    if (unreachable)
-        return -ENETDOWN;
-    if (control_fd >= 0)
-        return 0;
-    nt_numbers_yield(1);
-    int fd = nt_real.socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return gone("socket for");
-    fd = nt_number_reserve(fd);
-    while (nt_real.connect(fd, (struct sockaddr *)&server, server_bytes) != 0) {
-        if (errno == EINTR)
-            continue;
-        int saved = errno;
-        nt_number_release(fd);
-        errno = saved;
-        return gone("connect to");
-    }
-    nt_store_release(&control_fd, fd);
-    return 0;
-}
-
-static int send_request(struct nt_control_call *call)
+static int send_request(int to, struct nt_control_call *call)
 {
     struct iovec iov = {.iov_base = &call->message, .iov_len = sizeof call->message};
     union {
@@ -107,9 +88,66 @@ static int send_request(struct nt_control_call *call)
         control.header.cmsg_len = CMSG_LEN(sizeof(int));
         memcpy(CMSG_DATA(&control.header), &call->send_fd, sizeof(int));
     }
-    while (nt_real.sendmsg(control_fd, &msg, MSG_NOSIGNAL) < 0)
+    while (nt_real.sendmsg(to, &msg, MSG_NOSIGNAL) < 0)
         if (errno != EINTR)
             return -1;
+    return 0;
+}
+
+static void prepare_number(struct nt_control_call *call, uint32_t number)
+{
+    call->message.magic = NT_CTL_MAGIC;
+    call->message.version = NT_CTL_VERSION;
+    call->message.number = number;
+}
+
+// Through the parent's connection; false: the parent had none, or the host is gone.
+static bool enter_by_door(void)
+{
+    struct nt_control_call call;
+    int pair[2];
+    if (door_fd < 0)
+        return false;
+    nt_numbers_yield(2);
+    if (nt_real.socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+        return false;
+    nt_control_prepare(&call, NT_CTL_TOKEN);
+    prepare_number(&call, 0);
+    call.message.arg = NT_TOKEN_ONLY;
+    call.send_fd = pair[1];
+    bool sent = send_request(door_fd, &call) == 0;
+    nt_real.close(pair[1]);
+    nt_number_release(door_fd);
+    door_fd = -1;
+    if (sent) {
+        by_token = true;
+        nt_store_release(&control_fd, nt_number_reserve(pair[0]));
+    } else {
+        nt_real.close(pair[0]);
+    }
+    return sent;
+}
+
+static int connect_locked(void)
+{
+    if (unreachable)
+        return -ENETDOWN;
+    if (control_fd >= 0 || enter_by_door())
+        return 0;
+    nt_numbers_yield(1);
+    int fd = nt_real.socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return gone("socket for");
+    fd = nt_number_reserve(fd);
+    while (nt_real.connect(fd, (struct sockaddr *)&server, server_bytes) != 0) {
+        if (errno == EINTR)
+            continue;
+        int saved = errno;
+        nt_number_release(fd);
+        errno = saved;
+        return gone("connect to");
+    }
+    nt_store_release(&control_fd, fd);
     return 0;
 }
 
@@ -170,7 +208,7 @@ static int exchange(struct nt_control_call *call)
     const struct nt_control_message request = call->message;
     for (int attempt = 0; attempt < NT_CONTROL_TRIES; attempt++) {
         call->message = request;
-        if (send_request(call) != 0)
+        if (send_request(control_fd, call) != 0)
             return gone("request to");
         int got;
         while ((got = receive_reply(call)) > 0) {
@@ -195,9 +233,8 @@ void nt_control_prepare(struct nt_control_call *call, enum nt_control_kind kind)
 
 static int do_locked(struct nt_control_call *call)
 {
-    call->message.magic = NT_CTL_MAGIC;
-    call->message.version = NT_CTL_VERSION;
-    call->message.number = ++last_number;
+    last_number += last_number == UINT32_MAX ? 2 : 1; // 0 is for what has no reply
+    prepare_number(call, last_number);
     int result = exchange(call);
     if (result != 0)
         drop_fds(call);
@@ -206,17 +243,23 @@ static int do_locked(struct nt_control_call *call)
 
 static int open_locked(void)
 {
-    bool connected = control_fd >= 0;
     int result = connect_locked();
-    if (result != 0 || connected)
+    if (result != 0 || greeted)
         return result;
     struct nt_control_call hello;
     nt_control_prepare(&hello, NT_CTL_HELLO);
+    if (by_token) { // a socket pair of the parent's says nothing of who we are
+        hello.message.arg = (uint32_t)getpid();
+        hello.send_fd = (int)nt_real.syscall(SYS_pidfd_open, getpid(), 0);
+    }
     result = do_locked(&hello);
+    if (hello.send_fd >= 0)
+        nt_real.close(hello.send_fd);
     if (result != 0) {
         errno = -result;
         return gone("refused by");
     }
+    greeted = true;
     hello.message.text[NT_CTL_TEXT_BYTES - 1] = '\0';
     nt_log(NT_LOG_DEBUG, "on host %s", hello.message.text);
     return 0;
@@ -245,6 +288,19 @@ int nt_control_open(void) { return locked(open_locked, NULL); }
 
 int nt_control_do(struct nt_control_call *call) { return locked(open_locked, call); }
 
+int nt_control_tell(struct nt_control_call *call)
+{
+    int saved = errno;
+    (void)pthread_mutex_lock(&lock);
+    int result = connect_locked();
+    prepare_number(call, 0);
+    if (result == 0 && send_request(control_fd, call) != 0)
+        result = gone("message to");
+    (void)pthread_mutex_unlock(&lock);
+    errno = saved;
+    return result;
+}
+
 int nt_control_descriptor(void) { return nt_load_relaxed(&nt_host_gone) ? -1 : control_fd; }
 
 void nt_control_hung_up(void)
@@ -265,9 +321,18 @@ void nt_control_before_fork(void) { (void)pthread_mutex_lock(&lock); }
 
 void nt_control_after_fork(void) { (void)pthread_mutex_unlock(&lock); }
 
-void nt_control_child(void)
+bool nt_control_is_kept(int fd) { return fd == control_fd || fd == door_fd; }
+
+void nt_control_child(int token)
 {
-    control_fd = -1; // closed with the rest of the shim's own descriptors
+    if (token >= 0) {
+        door_fd = -1;
+    } else if (control_fd >= 0) {
+        door_fd = control_fd;
+    }
+    control_fd = token;
+    by_token = token >= 0;
+    greeted = false;
     unreachable = false;
     nt_host_gone = false;
     (void)pthread_mutex_unlock(&lock);

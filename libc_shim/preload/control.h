@@ -1,7 +1,9 @@
 // control.h: the connection to the host's syscall server (newtos_py/kernel/control.h).
 //
-// Made when the shim is loaded and kept, so that it works after setuid, chroot and seccomp; a child
-// of fork() makes its own when it first needs one. One request at a time: a mutex stands around it.
+// Made when the shim is loaded and kept, so that it works after setuid, chroot and seccomp. A child
+// of fork() finds a connection of its own, the token (share.h), or, of a parent without sockets,
+// the parent's: through that *door* it hands in its own when it first needs one. So admission, once
+// given, is inherited. One request at a time: a mutex stands around it.
 // The reincarnation server keeps the other end open over a restart of the syscall server; what that
 // had read but not answered is sent again after a while, with the same number, which it knows.
 #ifndef NT_PRELOAD_CONTROL_H
@@ -30,6 +32,9 @@ void nt_control_prepare(struct nt_control_call *call, enum nt_control_kind kind)
 // -ENETDOWN if the host is gone, which is logged once, or -ETIMEDOUT.
 int nt_control_do(struct nt_control_call *call);
 
+// Sends a message that has no reply (its number is 0).
+int nt_control_tell(struct nt_control_call *call);
+
 // The host's end was closed, and what used it was told: every newtos socket is broken from now on.
 extern bool nt_host_gone;
 // What to watch for that, with POLLRDHUP; -1: nothing any more.
@@ -37,9 +42,11 @@ int nt_control_descriptor(void);
 // It was so: sets nt_host_gone, and says so.
 void nt_control_hung_up(void);
 
-// Around fork(): nobody else's request is under way; the child starts over.
+// Around fork(): nobody else's request is under way; the child starts over, with its token (-1:
+// none). nt_control_is_kept(): a descriptor that the child needs.
 void nt_control_before_fork(void);
 void nt_control_after_fork(void);
-void nt_control_child(void);
+void nt_control_child(int token);
+bool nt_control_is_kept(int fd);
 
 #endif

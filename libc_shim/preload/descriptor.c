@@ -76,6 +76,7 @@ int nt_close_range_any(unsigned first, unsigned last, int flags)
 static int published(struct nt_file *file, int to, bool cloexec)
 {
     __atomic_add_fetch(&file->refs, 1u, __ATOMIC_RELAXED);
+    file->several_placeholders = 1;
     nt_fd_install(to, file, cloexec);
     return to;
 }
@@ -117,6 +118,7 @@ static int dup3_ours(int fd, int to, int flags)
     int result = answer(nt_real.dup3(fd, to, kernel_flags));
     if (result >= 0) {
         __atomic_add_fetch(&file->refs, 1u, __ATOMIC_RELAXED);
+        file->several_placeholders = 1;
         nt_file_replace(to, file, (flags & O_CLOEXEC) != 0);
     }
     nt_file_drop(file);

@@ -7,6 +7,7 @@
 #include "libc_shim/preload/log.h"
 #include "libc_shim/preload/numbers.h"
 #include "libc_shim/preload/process.h"
+#include "libc_shim/preload/share.h"
 #include "libc_shim/preload/slab.h"
 
 #include <errno.h>
@@ -313,7 +314,7 @@ static int hold_instance(int epfd, int fd, struct nt_file **instance)
 static int ctl_held(int epfd, int op, struct nt_file *target, int fd, struct epoll_event *event)
 {
     struct nt_file *instance;
-    if (target->kind != NT_FILE_SOCKET)
+    if (!nt_file_is_socket(target))
         return -EPERM;
     int result = hold_instance(epfd, fd, &instance);
     if (instance == NULL)
@@ -367,8 +368,10 @@ int nt_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 {
     if (is_taken(epfd) || is_taken(fd))
         return -EBADF;
-    struct nt_file *target = nt_fd_get(fd) == NULL ? NULL : nt_file_hold(fd);
+    struct nt_file *target = NULL;
     int saved = errno;
+    if (nt_fd_get(fd) != NULL)
+        (void)nt_file_hold_any(fd, &target);
     int result;
     if (target == NULL)
         result = ctl_kernel(epfd, op, fd, event);

@@ -5,6 +5,7 @@
 #include "libc_shim/preload/connection.h"
 #include "libc_shim/preload/epoll.h"
 #include "libc_shim/preload/numbers.h"
+#include "libc_shim/preload/share.h"
 #include "libc_shim/preload/slab.h"
 #include "libc_shim/preload/watch.h"
 
@@ -60,6 +61,8 @@ struct nt_file *nt_file_new(enum nt_file_kind kind)
     file->shared = 0;
     file->watches = NULL;
     file->epoll = NULL;
+    file->inode = 0;
+    file->several_placeholders = 0;
     file->sock.user = file;
     nt_store_release(&file->refs, 1u);
     return file;
@@ -70,12 +73,16 @@ void nt_file_end(struct nt_file *file)
     nt_watch_drop_file(file);
     switch ((enum nt_file_kind)file->kind) {
     case NT_FILE_SOCKET:
+    case NT_FILE_LENT:
         nt_connection_end(file);
         break;
     case NT_FILE_EPOLL:
         nt_epoll_end(file);
         break;
     case NT_FILE_INHERITED:
+        nt_share_drop(file);
+        break;
+    case NT_FILE_PUMPED:
     case NT_FILE_FREE:
         break;
     }
@@ -91,10 +98,14 @@ int nt_file_close(int fd)
             return -EBADF;
     } while (!__atomic_compare_exchange_n(&nt_fd_table[fd], &file, NT_FD_CLOSED, false,
                                           __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
-    if (file->kind == NT_FILE_EPOLL) {
+    if (file->kind == NT_FILE_EPOLL)
         nt_epoll_keep(file, fd);
+    // A number that other processes have as well, or that shares its placeholder, is not kept: what
+    // stood there next would have the same inode.
+    if (file->kind == NT_FILE_EPOLL || file->inode != 0 || file->several_placeholders) {
         nt_fd_set(fd, NULL);
         nt_real.close(fd);
+        nt_numbers_kernel_closed(fd);
     } else {
         nt_number_give(fd);
     }
@@ -125,8 +136,9 @@ void nt_files_child(void)
         nt_spin_reset(&file->watch_lock);
         file->watches = NULL;
         file->shared = 0;
-        if (file->kind == NT_FILE_SOCKET) {
+        if (nt_file_is_socket(file) || file->kind == NT_FILE_INHERITED) {
             nt_sock_child(&file->sock);
+            memset(&file->listener, 0, sizeof file->listener); // not mapped here
             file->kind = NT_FILE_INHERITED;
         } else if (file->kind == NT_FILE_EPOLL) {
             nt_epoll_child(file);

@@ -28,7 +28,10 @@ enum nt_file_kind {
     NT_FILE_FREE = 0,
     NT_FILE_SOCKET = 1,
     NT_FILE_EPOLL = 2,
-    NT_FILE_INHERITED = 3, // a newtos socket of the parent, in a child of fork()
+    NT_FILE_INHERITED =
+        3,              // a newtos socket that came over fork() and was not used so far (share.h)
+    NT_FILE_LENT = 4,   // a socket as NT_FILE_SOCKET, but other processes may hold it, too
+    NT_FILE_PUMPED = 5, // its numbers are the kernel's now
 };
 
 struct nt_file {
@@ -42,6 +45,8 @@ struct nt_file {
     struct nt_watch *watches; // who waits for it
     struct nt_epoll *epoll;
     struct nt_listener listener;
+    uint64_t inode;               // of its placeholder, once the syscall server knows it; else 0
+    uint8_t several_placeholders; // numbers of one inode: none may be kept for another socket
     struct nt_file *next_free;
 } NT_ALIGNED(64);
 
@@ -116,6 +121,11 @@ static inline void nt_file_drop(struct nt_file *file)
 int nt_file_close(int fd);
 // Lets go of what stands at `fd`, whose number stays open because something else is put there.
 void nt_file_replace(int fd, struct nt_file *file, bool cloexec);
+
+static inline bool nt_file_is_socket(const struct nt_file *file)
+{
+    return file->kind == NT_FILE_SOCKET || file->kind == NT_FILE_LENT;
+}
 
 // In a child of fork(): sockets become NT_FILE_INHERITED, epoll instances lose theirs.
 void nt_files_child(void);

@@ -8,6 +8,7 @@
 #include "libc_shim/preload/log.h"
 #include "libc_shim/preload/numbers.h"
 #include "libc_shim/preload/process.h"
+#include "libc_shim/preload/share.h"
 #include "libc_shim/preload/stats.h"
 #include "libc_shim/preload/watch.h"
 
@@ -17,6 +18,7 @@
 // queue and epoll locks aren't taken: the child drops what they guard, and resets them.
 static void before(void)
 {
+    nt_share_before_fork();
     nt_control_before_fork();
     nt_thread_before_fork();
     nt_numbers_before_fork();
@@ -27,13 +29,17 @@ static void in_parent(void)
     nt_numbers_after_fork();
     nt_thread_after_fork();
     nt_control_after_fork();
+    nt_share_in_parent();
 }
+
+static bool is_kept(int fd) { return fd == nt_log_descriptor() || nt_control_is_kept(fd); }
 
 static void in_child(void)
 {
     nt_thread_child();
-    nt_control_child();
-    nt_numbers_child(nt_log_descriptor());
+    nt_control_child(nt_share_token());
+    nt_share_in_child();
+    nt_numbers_child(is_kept);
     nt_watches_child();
     nt_event_queues_child();
     nt_epolls_child();

@@ -199,11 +199,11 @@ void nt_numbers_before_fork(void) { nt_lock(&lock); }
 
 void nt_numbers_after_fork(void) { nt_unlock(&lock); }
 
-void nt_numbers_child(int keep)
+void nt_numbers_child(bool (*is_kept)(int fd))
 {
     nt_spin_reset(&lock);
     nt_numbers_flush();
     for (int fd = own_lowest; fd <= own_highest; fd++)
-        if (fd != keep && nt_fd_get(fd) == NT_FD_OURS)
+        if (nt_fd_get(fd) == NT_FD_OURS && !is_kept(fd))
             nt_number_release(fd);
 }

@@ -49,9 +49,9 @@ void nt_numbers_kernel_closed(int fd);
 int nt_number_reserve(int fd);
 void nt_number_release(int fd);
 
-// Around fork(). The child closes what is cached, and the shim's own descriptors but `keep`.
+// Around fork(). The child closes what is cached, and the shim's own descriptors but those kept.
 void nt_numbers_before_fork(void);
 void nt_numbers_after_fork(void);
-void nt_numbers_child(int keep);
+void nt_numbers_child(bool (*is_kept)(int fd));
 
 #endif

@@ -6,6 +6,7 @@
 #include "libc_shim/preload/control.h"
 #include "libc_shim/preload/epoll.h"
 #include "libc_shim/preload/process.h"
+#include "libc_shim/preload/share.h"
 #include "libc_shim/preload/signals.h"
 #include "libc_shim/preload/watch.h"
 
@@ -65,10 +66,10 @@ static void open_set(struct set *set)
         if (nt_fd_is_kernel(fd)) {
             ask_kernel(set, i);
         } else {
-            set->file[i] = nt_file_hold(fd);
-            if (set->file[i] == NULL)
+            int answer = nt_file_hold_any(fd, &set->file[i]);
+            if (answer == -EBADF)
                 set->fds[i].revents = POLLNVAL;
-            else if (set->file[i]->kind == NT_FILE_EPOLL)
+            else if (answer == NT_IS_KERNELS || set->file[i]->kind == NT_FILE_EPOLL)
                 ask_kernel(set, i);
         }
     }
@@ -85,9 +86,12 @@ static uint32_t level_of(struct nt_file *file)
 {
     switch ((enum nt_file_kind)file->kind) {
     case NT_FILE_SOCKET:
+    case NT_FILE_LENT:
         return nt_level_of(&file->sock);
     case NT_FILE_EPOLL:
         return nt_epoll_readable(file->epoll) ? POLLIN | POLLRDNORM : 0;
+    case NT_FILE_PUMPED:
+        return POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM;
     case NT_FILE_INHERITED:
     case NT_FILE_FREE:
         break;
@@ -263,7 +267,7 @@ static int block(struct nt_thread *self, struct set *set, uint64_t deadline_ns,
     const uint32_t before = self->signals;
     int result = 0;
     for (nfds_t i = 0; i < set->count && result == 0; i++)
-        if (set->file[i] != NULL && set->file[i]->kind == NT_FILE_SOCKET &&
+        if (set->file[i] != NULL && nt_file_is_socket(set->file[i]) &&
             !nt_watch_begin(self, set->file[i]))
             result = -ENOMEM;
     give_queues(set);

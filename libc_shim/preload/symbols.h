@@ -9,6 +9,7 @@
 #include "libc_shim/preload/file.h"
 #include "libc_shim/preload/numbers.h"
 #include "libc_shim/preload/real.h"
+#include "libc_shim/preload/share.h"
 #include "libc_shim/preload/signals.h"
 
 #include <errno.h>
@@ -35,6 +36,15 @@ static inline long nt_answer(long result)
         nt_answer(ours_result);                \
     })
 
+// The same, but NT_IS_KERNELS (share.h) where the call found that its descriptor is the kernel's.
+#define NT_OURS_OR_KERNELS(call)                                               \
+    ({                                                                         \
+        struct nt_thread *caller = nt_enter();                                 \
+        long ours_result = (call);                                             \
+        nt_leave(caller);                                                      \
+        ours_result == NT_IS_KERNELS ? NT_IS_KERNELS : nt_answer(ours_result); \
+    })
+
 // The same for those that answer in a way of their own.
 #define NT_PLAIN(call)                         \
     ({                                         \
@@ -48,18 +58,24 @@ static inline long nt_answer(long result)
 #define NT_ON_FD(type, name, parameters, arguments, ours) \
     NT_SYMBOL(type, name, parameters)                     \
     {                                                     \
-        if (nt_fd_is_kernel(fd))                          \
-            return nt_real.name arguments;                \
-        return (type)NT_OURS(ours);                       \
+        if (!nt_fd_is_kernel(fd)) {                       \
+            long on_ours = NT_OURS_OR_KERNELS(ours);      \
+            if (NT_LIKELY(on_ours != NT_IS_KERNELS))      \
+                return (type)on_ours;                     \
+        }                                                 \
+        return nt_real.name arguments;                    \
     }
 
 // The fortified form: libc's, where it would abort or where the descriptor is the kernel's.
 #define NT_ON_FD_CHECKED(type, name, parameters, arguments, ours) \
     NT_SYMBOL(type, name, parameters)                             \
     {                                                             \
-        if (n > room || nt_fd_is_kernel(fd))                      \
-            return nt_real.name arguments;                        \
-        return (type)NT_OURS(ours);                               \
+        if (n <= room && !nt_fd_is_kernel(fd)) {                  \
+            long on_ours = NT_OURS_OR_KERNELS(ours);              \
+            if (NT_LIKELY(on_ours != NT_IS_KERNELS))              \
+                return (type)on_ours;                             \
+        }                                                         \
+        return nt_real.name arguments;                            \
     }
 
 // What stood at a number that the kernel gives out now was closed behind the shim.

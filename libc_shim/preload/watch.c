@@ -42,7 +42,7 @@ static int64_t fitting_queue(const struct nt_file *file)
 // Under the file's watch_lock.
 static void choose_queue(struct nt_file *file)
 {
-    if (file->kind != NT_FILE_SOCKET)
+    if (!nt_file_is_socket(file))
         return;
     int64_t number = fitting_queue(file);
     bool shared = number == 0;
@@ -131,6 +131,16 @@ void nt_watch_notify(struct nt_file *file)
     for (const struct nt_watch *watch = file->watches; watch != NULL; watch = watch->next)
         if (watch->item != NULL)
             watch->item->was_reported = false; // an edge that the server knows nothing of
+    tell_all(file);
+    nt_unlock(&file->watch_lock);
+}
+
+void nt_watch_moved(struct nt_file *file)
+{
+    nt_lock(&file->watch_lock);
+    int64_t number = fitting_queue(file);
+    if (number >= 0)
+        nt_sock_set_queue(&file->sock, (uint32_t)number);
     tell_all(file);
     nt_unlock(&file->watch_lock);
 }

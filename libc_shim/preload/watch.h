@@ -41,6 +41,9 @@ void nt_watch_drop_file(struct nt_file *file);
 // The program itself changed what poll would say (shutdown, connect, listen).
 void nt_watch_notify(struct nt_file *file);
 
+// The socket is in another slot: it is heard of in the queue it was in, and all look again.
+void nt_watch_moved(struct nt_file *file);
+
 // How many sockets are in everybody's queue.
 extern uint32_t nt_shared_sockets;
 static inline bool nt_shared_any(void) { return nt_load_relaxed(&nt_shared_sockets) != 0; }

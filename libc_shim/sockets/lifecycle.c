@@ -28,6 +28,7 @@ void nt_sock_init(struct nt_sock *sock, int family, int type)
     sock->sndtimeo_ns = 0;
     sock->linger_s = -1;
     sock->bound = 0;
+    sock->phase_before = NT_SOCK_CLOSED;
     sock->listener = NULL;
     memset(&sock->bound_to, 0, sizeof sock->bound_to);
     memset(&sock->peer, 0, sizeof sock->peer);
@@ -85,16 +86,6 @@ bool nt_sock_drained(struct nt_sock *sock)
     nt_sock_look(sock, &view);
     return view.state != NT_TCP_ESTABLISHED ||
            (nt_load_acquire(&sock->server->flags) & NT_SLOT_TX_DONE) != 0;
-}
-
-void nt_sock_child(struct nt_sock *sock)
-{
-    nt_spin_reset(&sock->lock);
-    nt_store_relaxed(&sock->phase, (uint8_t)NT_SOCK_CLOSED);
-    sock->server = NULL;
-    sock->area = NULL;
-    sock->program = NULL;
-    sock->listener = NULL;
 }
 
 void nt_sock_identify(const struct nt_sock *sock, struct nt_sock_identity *identity)

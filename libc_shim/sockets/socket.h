@@ -74,8 +74,9 @@ struct nt_sock {
     int32_t linger_s; // -1: off
     uint32_t flags;   // private, socket.c
     // line 2
-    uint32_t bound; // bind() was called
-    uint32_t pad;
+    uint32_t bound;       // bind() was called
+    uint8_t phase_before; // in a child of fork(): what the phase was, NT_SOCK_CLOSED: its own
+    uint8_t pad[3];
     struct nt_endpoint bound_to; // with this name
     struct nt_endpoint peer;     // that connect() or accept() named
     void *user;                  // the caller's
@@ -101,8 +102,52 @@ int nt_sock_close(struct nt_sock *sock, struct nt_sock_wake *wake);
 uint32_t nt_sock_linger_ms(const struct nt_sock *sock);
 bool nt_sock_drained(struct nt_sock *sock); // all sent bytes and our FIN are acknowledged
 
-// In a child of fork(), which doesn't have the parent's areas: forgets the slot without a word.
+// -- Sockets that several processes hold (state.c) ---------------------------------------------
+
+// In a child of fork(), which doesn't have the parent's areas: forgets the slot without a word, and
+// keeps everything else for nt_sock_resume().
 void nt_sock_child(struct nt_sock *sock);
+
+// True if the socket's slot is not its own any more, because it was moved to another area.
+bool nt_sock_was_moved(const struct nt_sock *sock);
+
+// Forgets the slot, which stays as it is: another process holds the socket, too.
+void nt_sock_forget(struct nt_sock *sock);
+// Lets the server have the slot back that the socket was moved out of.
+void nt_sock_abandon(struct nt_sock *sock, struct nt_sock_wake *wake);
+
+// A socket whose slot was forgotten, or that was made with nt_sock_restore(), goes on in a slot of
+// an attached area, to which it was moved: 0, -EBADF (no such area or slot).
+int nt_sock_resume(struct nt_sock_context *context, struct nt_sock *sock, uint32_t protocol,
+                   uint32_t area, uint32_t slot, uint32_t generation);
+
+// What a socket is beside its slot, for a program that does not have it in its memory: after exec,
+// and by SCM_RIGHTS.
+enum { NT_SOCK_IMAGE_MAGIC = 0x4e545354 };
+struct nt_sock_image {
+    uint32_t magic;
+    uint32_t bytes; // of the struct, as its version
+    uint8_t phase;
+    uint8_t type;
+    uint8_t family;
+    uint8_t shutdown;
+    uint8_t nonblocking; // the caller's
+    uint8_t pad[3];
+    uint32_t flags;
+    uint32_t tx_limit_log2;
+    uint32_t sndbuf;
+    uint32_t rcvbuf;
+    int32_t linger_s;
+    uint32_t bound;
+    uint64_t rcvtimeo_ns;
+    uint64_t sndtimeo_ns;
+    struct nt_endpoint bound_to;
+    struct nt_endpoint peer;
+    int32_t kept[24]; // NT_SOCK_KEPT_MAX
+};
+void nt_sock_save(const struct nt_sock *sock, struct nt_sock_image *state);
+// `bytes` are what came; false: not of this version.
+bool nt_sock_restore(struct nt_sock *sock, const struct nt_sock_image *state, uint32_t bytes);
 
 // -- Names and connections -------------------------------------------------------------------
 

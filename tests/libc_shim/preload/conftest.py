@@ -29,7 +29,10 @@ def fake_host(tmp_path: Path) -> Iterator[str]:
     """The control socket of a running fake host."""
     path = str(tmp_path / "control")
     with subprocess.Popen(
-        [sys.executable, HERE / "fake_host.py", path], stdout=subprocess.PIPE, text=True
+        [sys.executable, HERE / "fake_host.py", path],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(HERE)},
     ) as process:
         try:
             assert process.stdout is not None

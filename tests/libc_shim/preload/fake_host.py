@@ -21,6 +21,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from fake_shares import Shares
 from newtos_py.libc_shim.sockets._sockets import ffi, lib
 
 GRANTED, CONNECTING, CONNECTED, LISTENING, ACCEPTABLE, BROKEN = range(1, 7)
@@ -28,6 +29,7 @@ RX_FIN, TX_DONE, BOUND, PEER_SET = 1, 2, 4, 8
 SHUT_RD, SHUT_WR, CLOSE, RESET, TAKEN = 1, 2, 4, 8, 16
 REUSEADDR, REUSEPORT, V6ONLY = 16, 32, 64
 HELLO, ATTACH, QUEUE, BIND, LISTEN, RESOLVE, IFADDRS, UNLISTEN = range(1, 9)
+TOKEN, LEAVE, STATE, TAKE = range(9, 13)
 TCP, UDP = 6, 17
 RESERVE = 4 << 20
 SLOTS = 512
@@ -171,11 +173,11 @@ class Area:
             self.free.append(slot.number)
 
 
-@dataclass
+@dataclass(eq=False)
 class Program:
-    """One control connection."""
+    """One control connection; None: of the host itself."""
 
-    control: socket.socket
+    control: socket.socket | None
     queues: dict[int, int] = field(default_factory=dict)
     areas: dict[int, Area] = field(default_factory=dict)
 
@@ -188,6 +190,8 @@ class Reply:
     port: int
     error: int = 0
     area: int = 0
+    slot: int = 0
+    generation: int = 0
     arg: int = 0
     text: str = ""
     fds: list[int] = field(default_factory=list)
@@ -205,6 +209,7 @@ class Host:
         self.status_map = mmap.mmap(self.status, 0)
         struct.pack_into("=I", self.status_map, 128, 1)  # sleeping, always
         self.programs: dict[int, Program] = {}
+        self.shares = Shares(self)
         self.areas = 0
         self.next_port = 40000
         self.poll = select.poll()
@@ -255,15 +260,16 @@ class Host:
     # -- Control --
 
     def request(self, program: Program) -> None:
+        assert program.control is not None
         data, fds, _, _ = socket.recv_fds(program.control, 4096, 8)
         if not data:
             self.leave(program)
             return
-        (magic, version, kind, number, _, protocol, _, slot_number, generation, arg, options,
+        (magic, version, kind, sent_number, _, protocol, _, slot_number, generation, arg, options,
          address, port, _, _, text_bytes, _, text) = MESSAGE.unpack(data)  # fmt: skip
         area = program.areas.get(protocol)
         slot = area.used.get(slot_number) if area is not None else None
-        reply = Reply(address=address, port=port)
+        reply = Reply(address=address, port=port, slot=slot_number, generation=generation)
         if kind == ATTACH:
             self.attach(program, protocol, reply)
         elif kind == QUEUE:
@@ -276,6 +282,8 @@ class Host:
             reply.text = f"lo 127.0.0.1/8 0x49 65536\nlan {HOST}/24 0x1043 1500"
         elif kind == HELLO:
             reply.text = "fake"
+        elif kind in (TOKEN, LEAVE, STATE, TAKE):
+            self.shares.request(kind, program, arg, text[:text_bytes], fds, reply)
         elif slot is None:
             reply.error = errno.EBADF
         elif kind == BIND:
@@ -284,16 +292,30 @@ class Host:
             self.listen(slot, arg, reply)
         elif kind == UNLISTEN:
             self.unlisten(slot)
+        if sent_number == 0:
+            return
         answer = reply.text.encode()
         packed = MESSAGE.pack(
-            magic, version, kind, number, reply.error, protocol, reply.area, slot_number,
-            generation, reply.arg, options, reply.address, reply.port, 0, 0, len(answer), b"",
-            answer,
+            magic, version, kind, sent_number, reply.error, protocol, reply.area, reply.slot,
+            reply.generation, reply.arg, options, reply.address, reply.port, 0, 0, len(answer),
+            b"", answer,
         )  # fmt: skip
         if reply.fds:
             socket.send_fds(program.control, [packed], reply.fds)
         else:
             program.control.send(packed)
+
+    def admit(self, control: socket.socket) -> Program:
+        program = self.programs[control.fileno()] = Program(control)
+        self.poll.register(control.fileno(), select.POLLIN)
+        return program
+
+    def make_parking(self, protocol: int) -> Area:
+        """An area of nobody's, for sockets whose program is gone."""
+        nobody = self.programs[-protocol] = Program(None)
+        nobody.areas[protocol] = Area(nobody, protocol, self.areas)
+        self.areas += 1
+        return nobody.areas[protocol]
 
     def attach(self, program: Program, protocol: int, reply: "Reply") -> None:
         made = Area(program, protocol, self.areas)
@@ -348,6 +370,9 @@ class Host:
             waiting.area.release(waiting)
 
     def leave(self, program: Program) -> None:
+        self.turn()  # what it did last
+        self.shares.bury(program)
+        assert program.control is not None
         self.poll.unregister(program.control.fileno())
         del self.programs[program.control.fileno()]
         for slot in program.areas[TCP].used.values() if TCP in program.areas else ():
@@ -559,9 +584,7 @@ class Host:
                 if fd == self.doorbell:
                     os.eventfd_read(self.doorbell)
                 elif fd == self.server.fileno():
-                    control, _ = self.server.accept()
-                    self.programs[control.fileno()] = Program(control)
-                    self.poll.register(control.fileno(), select.POLLIN)
+                    self.admit(self.server.accept()[0])
                 else:
                     self.request(self.programs[fd])
             self.turn()

@@ -137,6 +137,7 @@ def test_host_that_goes(fake_host: str, shim: str) -> None:
     env = dict(os.environ, LD_PRELOAD=f"{before} {shim}", NEWTOS_CONTROL=control)
     with subprocess.Popen(
         [sys.executable, Path(__file__).parent / "fake_host.py", control],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
         stdout=subprocess.PIPE,
         text=True,
     ) as host:

@@ -19,6 +19,8 @@ GROUPS = (
     "nested_levels nested_edges nested_wrong fair closed_while_waiting threads_in_one in_several",
     "arming",
     "jumps alarms cancelled exits forking closed_by_handler stopped",
+    "child_serves child_goes_on parent_exits child_closes in_turn child_closes_all child_shuts",
+    "child_drops duplicates_inherited child_polls grandchild",
 )
 NAMES = [name for group in GROUPS for name in group.split()]
 

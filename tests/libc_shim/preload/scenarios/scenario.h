@@ -68,6 +68,7 @@ extern const struct scenario datagram_scenarios[];
 extern const struct scenario storm_scenarios[];
 extern const struct scenario nested_scenarios[];
 extern const struct scenario leaving_scenarios[];
+extern const struct scenario share_scenarios[];
 
 // A listening socket on a port of loopback that was free, in *name; the socket.
 int listener(struct sockaddr_in *name, int flags);

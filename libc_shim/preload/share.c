@@ -1,0 +1,238 @@
+// share.c: see share.h.
+
+#include "libc_shim/preload/share.h"
+
+#include "libc_shim/preload/connection.h"
+#include "libc_shim/preload/control.h"
+#include "libc_shim/preload/log.h"
+#include "libc_shim/preload/numbers.h"
+#include "libc_shim/preload/process.h"
+#include "libc_shim/preload/watch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <pthread.h>
+
+enum {
+    LISTED = NT_CTL_TEXT_BYTES / sizeof(struct nt_shared_socket), // in one message
+};
+
+static pthread_mutex_t use_lock = PTHREAD_MUTEX_INITIALIZER;
+static int token = -1; // ours during fork()
+
+static uint64_t inode_of(int fd)
+{
+    struct stat st;
+    return nt_real.fstat(fd, &st) == 0 ? st.st_ino : 0;
+}
+
+static void identify(const struct nt_file *file, struct nt_shared_socket *named)
+{
+    memset(named, 0, sizeof *named);
+    named->inode = file->inode;
+    if (file->sock.area == NULL)
+        return;
+    struct nt_sock_identity identity;
+    nt_sock_identify(&file->sock, &identity);
+    named->protocol = identity.protocol;
+    named->area = identity.area;
+    named->slot = identity.slot;
+    named->generation = identity.generation;
+}
+
+static void append(struct nt_control_call *call, const struct nt_shared_socket *named)
+{
+    memcpy(call->message.text + call->message.text_bytes, named, sizeof *named);
+    call->message.text_bytes += (uint32_t)sizeof *named;
+}
+
+// -- Tokens ----------------------------------------------------------------------------------
+
+// Adds the socket at `fd` to the list, if the syscall server doesn't know it.
+static void list_new(struct nt_control_call *call, int fd, struct nt_file *file)
+{
+    struct nt_shared_socket named;
+    if (file->kind != NT_FILE_SOCKET)
+        return;
+    file->inode = inode_of(fd);
+    if (file->inode == 0)
+        return;
+    identify(file, &named);
+    append(call, &named);
+    file->kind = NT_FILE_LENT;
+    if (call->message.text_bytes == LISTED * sizeof named) {
+        call->message.arg = NT_TOKEN_MORE;
+        (void)nt_control_tell(call);
+        nt_control_prepare(call, NT_CTL_TOKEN);
+    }
+}
+
+// Whether there is any socket that the child will hold. Those the server doesn't know are told.
+static bool list_all(struct nt_control_call *call)
+{
+    bool any = false;
+    int highest = nt_load_relaxed(&nt_fd_highest);
+    for (int fd = 0; nt_fd_limit != 0 && fd <= highest; fd++) {
+        if (nt_fd_get(fd) < NT_FD_FIRST)
+            continue;
+        struct nt_file *file = nt_file_hold(fd);
+        if (file == NULL)
+            continue;
+        if (nt_file_is_socket(file) || file->kind == NT_FILE_INHERITED) {
+            any = true;
+            list_new(call, fd, file);
+        }
+        nt_file_drop(file);
+    }
+    return any;
+}
+
+void nt_share_before_fork(void)
+{
+    struct nt_control_call call;
+    int pair[2];
+    int saved = errno;
+    token = -1;
+    nt_control_prepare(&call, NT_CTL_TOKEN);
+    if (!list_all(&call))
+        return;
+    nt_numbers_yield(2);
+    if (nt_real.socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
+        nt_log(NT_LOG_ERROR, "fork: no descriptor left to share sockets: %s", strerror(errno));
+        call.message.arg = NT_TOKEN_MORE; // what is LENT here must be known
+        (void)nt_control_tell(&call);
+    } else {
+        call.send_fd = pair[1];
+        (void)nt_control_tell(&call);
+        nt_real.close(pair[1]);
+        token = nt_number_reserve(pair[0]);
+    }
+    errno = saved;
+}
+
+void nt_share_in_parent(void)
+{
+    int saved = errno;
+    if (token >= 0)
+        nt_number_release(token);
+    token = -1;
+    errno = saved;
+}
+
+int nt_share_token(void) { return token; }
+
+void nt_share_in_child(void)
+{
+    token = -1;
+    (void)pthread_mutex_init(&use_lock, NULL);
+}
+
+// -- Using -----------------------------------------------------------------------------------
+
+static uint32_t protocol_of(const struct nt_file *file)
+{
+    return file->sock.type == SOCK_DGRAM ? IPPROTO_UDP : IPPROTO_TCP;
+}
+
+// It was moved to a slot of ours.
+static int go_on_in_slot(struct nt_file *file, const struct nt_control_message *taken)
+{
+    nt_sock_abandon(&file->sock, &nt_thread_self()->wake);
+    nt_process_flush(nt_thread_self());
+    int result = nt_sock_resume(&nt_context, &file->sock, taken->protocol, taken->area, taken->slot,
+                                taken->generation);
+    if (result != 0)
+        return result;
+    file->kind = NT_FILE_LENT;
+    nt_watch_moved(file);
+    return 0;
+}
+
+static int take(int fd, struct nt_file *file)
+{
+    struct nt_control_call call;
+    int result = nt_process_attach(protocol_of(file));
+    if (result != 0)
+        return result;
+    nt_control_prepare(&call, NT_CTL_TAKE);
+    call.message.protocol = protocol_of(file);
+    call.send_fd = fd;
+    result = nt_control_do(&call);
+    if (result != 0)
+        return result;
+    result = -EPROTO;
+    if (call.message.arg == NT_TAKEN_SLOT)
+        result = go_on_in_slot(file, &call.message);
+    for (int i = 0; i < call.fd_count; i++)
+        nt_real.close(call.fds[i]);
+    return result;
+}
+
+int nt_share_use(int fd, struct nt_file *file)
+{
+    int result = 0;
+    int saved = errno;
+    (void)pthread_mutex_lock(&use_lock);
+    switch ((enum nt_file_kind)file->kind) {
+    case NT_FILE_SOCKET:
+        break;
+    case NT_FILE_LENT: // another thread was quicker, or its server lost it
+        if (file->sock.phase != NT_SOCK_LISTENING && nt_sock_was_moved(&file->sock))
+            result = take(fd, file);
+        break;
+    case NT_FILE_INHERITED:
+        result = file->inode != 0 ? take(fd, file) : -EOPNOTSUPP;
+        break;
+    case NT_FILE_PUMPED:
+        result = (int)NT_IS_KERNELS;
+        break;
+    case NT_FILE_EPOLL:
+    case NT_FILE_FREE:
+        result = -ENOTSOCK;
+        break;
+    }
+    (void)pthread_mutex_unlock(&use_lock);
+    errno = saved;
+    return result;
+}
+
+int nt_file_hold_any(int fd, struct nt_file **file)
+{
+    *file = nt_file_hold(fd);
+    if (*file == NULL)
+        return -EBADF;
+    if ((*file)->kind == NT_FILE_SOCKET || (*file)->kind == NT_FILE_EPOLL)
+        return 0;
+    if (nt_share_use(fd, *file) != NT_IS_KERNELS)
+        return 0; // what cannot be used says so when it is
+    nt_file_drop(*file);
+    *file = NULL;
+    return (int)NT_IS_KERNELS;
+}
+
+// -- Leaving ---------------------------------------------------------------------------------
+
+bool nt_share_leave(const struct nt_file *file)
+{
+    struct nt_control_call call;
+    struct nt_shared_socket named;
+    if (file->inode == 0)
+        return true;
+    identify(file, &named);
+    nt_control_prepare(&call, NT_CTL_LEAVE);
+    append(&call, &named);
+    return nt_control_do(&call) != 0 || call.message.arg == 1;
+}
+
+void nt_share_drop(const struct nt_file *file)
+{
+    struct nt_control_call call;
+    struct nt_shared_socket named;
+    if (file->inode == 0)
+        return;
+    identify(file, &named);
+    nt_control_prepare(&call, NT_CTL_LEAVE);
+    append(&call, &named);
+    (void)nt_control_tell(&call);
+}

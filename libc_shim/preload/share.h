@@ -1,0 +1,43 @@
+// share.h: newtos sockets that several processes hold: by fork, exec and SCM_RIGHTS.
+//
+// The syscall server knows such a socket by the inode of its placeholder, and counts which programs
+// hold it (newtos_py/kernel/control.h). A process that forks registers the sockets it has opened
+// since it last did, and makes a *token*, the child's control connection. Parent and child go on
+// with a copy of all that is private to a socket:
+//
+//   parent  NT_FILE_LENT       as fast as before, one look more a call: is the slot still ours?
+//   child   NT_FILE_INHERITED  until it uses the socket: then it takes it (TAKE)
+//
+// A socket that is taken moves to the taker's area and is fast there; it is NT_FILE_LENT, too. Who
+// had it finds its slot moved, and takes it back if it goes on using it. Where two go on, the
+// syscall server pumps it: then its numbers become those of a kernel socket, and calls on them are
+// the kernel's.
+#ifndef NT_PRELOAD_SHARE_H
+#define NT_PRELOAD_SHARE_H
+
+#include "libc_shim/preload/file.h"
+
+// What a call of ours answers when its descriptor turned out to be the kernel's: the symbol calls
+// libc's function then. No errno.
+#define NT_IS_KERNELS (-4000L)
+
+// fork(): before, then in the parent. nt_share_token(): in between and in the child, its control
+// connection; -1: none, because there are no sockets, or no descriptor was left.
+void nt_share_before_fork(void);
+void nt_share_in_parent(void);
+int nt_share_token(void);
+void nt_share_in_child(void);
+
+// `file` is held and not simply a socket: makes it one. 0; NT_IS_KERNELS; -errno.
+int nt_share_use(int fd, struct nt_file *file);
+
+// nt_file_hold() of what may be a socket or an epoll instance, for waiting: a socket that was not
+// used here so far is, from now on. 0; -EBADF; NT_IS_KERNELS (nothing is held then).
+int nt_file_hold_any(int fd, struct nt_file **file);
+
+// A socket is closed here. True: nobody else holds it (or ever did), end it as usual.
+bool nt_share_leave(const struct nt_file *file);
+// The same for one that was never used here.
+void nt_share_drop(const struct nt_file *file);
+
+#endif

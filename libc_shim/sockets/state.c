@@ -1,0 +1,154 @@
+// state.c: sockets that several processes hold: leaving a slot to others, going on in another.
+//
+// A socket is a slot, which moves from one area to another (request.h), and what its program keeps
+// beside it. That is in a child's memory anyway; behind exec and SCM_RIGHTS it comes as a struct
+// nt_sock_state. What is in both (cursors, options, half-closes) is taken from the slot.
+#include "libc_shim/sockets/inner.h"
+
+void nt_sock_child(struct nt_sock *sock)
+{
+    nt_spin_reset(&sock->lock);
+    if (sock->phase != NT_SOCK_CLOSED)
+        sock->phase_before = sock->phase;
+    nt_store_relaxed(&sock->phase, (uint8_t)NT_SOCK_CLOSED);
+    sock->server = NULL;
+    sock->area = NULL;
+    sock->program = NULL;
+    sock->listener = NULL;
+}
+
+bool nt_sock_was_moved(const struct nt_sock *sock)
+{
+    return sock->phase != NT_SOCK_CLOSED &&
+           nt_load_relaxed(&sock->server->generation) != sock->generation &&
+           nt_load_relaxed(sock->cold_starts) == sock->cold_starts_then;
+}
+
+static void forget_slot(struct nt_sock *sock)
+{
+    sock->phase_before = sock->phase;
+    nt_store_release(&sock->phase, (uint8_t)NT_SOCK_CLOSED);
+    sock->listener = NULL;
+}
+
+void nt_sock_forget(struct nt_sock *sock)
+{
+    nt_sock_lock(sock);
+    struct nt_sock *owner = sock;
+    if (sock->phase != NT_SOCK_CLOSED) {
+        (void)__atomic_compare_exchange_n(&sock->area->by_slot[sock->slot], &owner,
+                                          (struct nt_sock *)NULL, false, __ATOMIC_ACQ_REL,
+                                          __ATOMIC_RELAXED);
+        forget_slot(sock);
+    }
+    nt_sock_unlock(sock);
+}
+
+void nt_sock_abandon(struct nt_sock *sock, struct nt_sock_wake *wake)
+{
+    nt_sock_lock(sock);
+    if (sock->phase != NT_SOCK_CLOSED) {
+        nt_sock_leave_slot(sock, sock->area, sock->slot, 0, wake);
+        forget_slot(sock);
+    }
+    nt_sock_unlock(sock);
+}
+
+static struct nt_sock_area *find_area(struct nt_sock_context *context, uint32_t protocol,
+                                      uint32_t number)
+{
+    uint32_t count = nt_load_acquire(&context->area_count);
+    for (uint32_t i = 0; i < count; i++)
+        if (context->area[i].protocol == protocol && context->area[i].view.number == number)
+            return &context->area[i];
+    return NULL;
+}
+
+// What became of it while another process had it.
+static uint8_t phase_in(const struct nt_sock *sock, uint8_t before)
+{
+    if (sock->type != SOCK_STREAM)
+        return before;
+    uint8_t state = nt_load_acquire(&sock->server->state);
+    if (before == NT_SOCK_IDLE && state >= NT_SLOT_CONNECTING)
+        return NT_SOCK_CONNECTED;
+    return before;
+}
+
+int nt_sock_resume(struct nt_sock_context *context, struct nt_sock *sock, uint32_t protocol,
+                   uint32_t number, uint32_t slot, uint32_t generation)
+{
+    struct nt_sock_area *area = find_area(context, protocol, number);
+    if (area == NULL || slot >= area->view.slots)
+        return -EBADF;
+    const struct nt_slot_program *program = &area->view.slot_program[slot];
+    uint32_t control = nt_load_acquire(&program->control);
+    nt_sock_lock(sock);
+    sock->area = area;
+    sock->slot = slot;
+    sock->generation = generation;
+    sock->program = &area->view.slot_program[slot];
+    sock->server = &area->view.slot_server[slot];
+    sock->cold_starts = &area->view.server->cold_starts;
+    sock->cold_starts_then = nt_load_relaxed(sock->cold_starts);
+    sock->rx_head = nt_load_relaxed(&program->rx_head);
+    sock->rx_noted = sock->rx_head;
+    sock->tx_tail = nt_load_relaxed(&program->tx_tail);
+    sock->tx_offset = NT_DGRAM_DATA_OFFSET;
+    sock->request = nt_load_relaxed(&program->request);
+    sock->error_taken = 0;
+    if ((control & NT_CONTROL_SHUT_RD) != 0)
+        sock->shutdown |= NT_SHUT_RD;
+    if ((control & NT_CONTROL_SHUT_WR) != 0)
+        sock->shutdown |= NT_SHUT_WR;
+    uint8_t phase = phase_in(sock, sock->phase_before);
+    sock->phase_before = NT_SOCK_CLOSED;
+    nt_store_release(&area->by_slot[slot], sock);
+    nt_store_release(&sock->phase, phase);
+    nt_sock_unlock(sock);
+    return 0;
+}
+
+void nt_sock_save(const struct nt_sock *sock, struct nt_sock_image *state)
+{
+    memset(state, 0, sizeof *state);
+    state->magic = NT_SOCK_IMAGE_MAGIC;
+    state->bytes = sizeof *state;
+    state->phase = sock->phase != NT_SOCK_CLOSED ? sock->phase : sock->phase_before;
+    state->type = sock->type;
+    state->family = sock->family;
+    state->shutdown = sock->shutdown;
+    state->flags = sock->flags;
+    state->tx_limit_log2 = sock->tx_limit_log2;
+    state->sndbuf = sock->sndbuf;
+    state->rcvbuf = sock->rcvbuf;
+    state->linger_s = sock->linger_s;
+    state->bound = sock->bound;
+    state->rcvtimeo_ns = sock->rcvtimeo_ns;
+    state->sndtimeo_ns = sock->sndtimeo_ns;
+    state->bound_to = sock->bound_to;
+    state->peer = sock->peer;
+    memcpy(state->kept, sock->kept, sizeof state->kept);
+}
+
+bool nt_sock_restore(struct nt_sock *sock, const struct nt_sock_image *state, uint32_t bytes)
+{
+    if (bytes < sizeof *state || state->magic != NT_SOCK_IMAGE_MAGIC ||
+        state->bytes != sizeof *state)
+        return false;
+    nt_sock_init(sock, state->family, state->type);
+    sock->phase_before = state->phase;
+    sock->shutdown = state->shutdown;
+    sock->flags = state->flags;
+    sock->tx_limit_log2 = state->tx_limit_log2;
+    sock->sndbuf = state->sndbuf;
+    sock->rcvbuf = state->rcvbuf;
+    sock->linger_s = state->linger_s;
+    sock->bound = state->bound;
+    sock->rcvtimeo_ns = state->rcvtimeo_ns;
+    sock->sndtimeo_ns = state->sndtimeo_ns;
+    sock->bound_to = state->bound_to;
+    sock->peer = state->peer;
+    memcpy(sock->kept, state->kept, sizeof sock->kept);
+    return true;
+}

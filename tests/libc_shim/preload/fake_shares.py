@@ -1,0 +1,141 @@
+"""Sockets that several programs hold, in the fake host: tokens, references, moves (control.h).
+
+Everything is done at once and in one process, so a move has one step here instead of request.h's
+two. What a program sees is the same.
+"""
+
+import errno
+import os
+import socket
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from newtos_py.libc_shim.sockets._sockets import ffi
+
+if TYPE_CHECKING:
+    from fake_host import Area, Host, Program, Reply, Slot
+
+TOKEN, LEAVE, STATE, TAKE = 9, 10, 11, 12
+MORE, ONLY = 1, 2
+TAKEN_SLOT, TAKEN_LISTENER, TAKEN_PUMPED = 1, 2, 3
+ENTRY = struct.Struct("=QIIII")
+CLOSE = 4
+
+
+@dataclass(eq=False)
+class Shared:
+    """A socket, and who holds it."""
+
+    slot: "Slot"
+    holders: list["Program"] = field(default_factory=list)
+    # Who has used it.
+    users: list["Program"] = field(default_factory=list)
+
+
+class Shares:
+    """All sockets that were ever told of by a TOKEN."""
+
+    def __init__(self, host: "Host") -> None:
+        self.host = host
+        self.by_inode: dict[int, Shared] = {}
+        self.parking: Any = None
+
+    def request(
+        self, kind: int, program: "Program", arg: int, text: bytes, fds: list[int], reply: "Reply"
+    ) -> None:
+        if kind == TOKEN:
+            self.token(program, arg, text, fds)
+        elif kind == LEAVE:
+            (inode, *_) = ENTRY.unpack(text)
+            reply.arg = int(self.leave(program, inode))
+        elif kind == TAKE:
+            self.take(program, os.fstat(fds[0]).st_ino, reply)
+            os.close(fds[0])
+
+    def token(self, program: "Program", flags: int, text: bytes, fds: list[int]) -> None:
+        named = [ENTRY.unpack_from(text, at) for at in range(0, len(text), ENTRY.size)]
+        for inode, protocol, _, number, _ in named:
+            if inode not in self.by_inode:
+                slot = program.areas[protocol].used[number]
+                self.by_inode[inode] = Shared(slot, [program], [program])
+        if not fds:
+            assert flags & MORE
+            return
+        child = self.host.admit(socket.socket(fileno=fds[0]))
+        only = {inode for inode, *_ in named}
+        for inode, shared in self.by_inode.items():
+            if program in shared.holders and (inode in only or not flags & ONLY):
+                shared.holders.append(child)
+
+    def leave(self, program: "Program", inode: int) -> bool:
+        """True: the program has it and nobody else holds it."""
+        shared = self.by_inode[inode]
+        if program in shared.holders:
+            shared.holders.remove(program)
+        if shared.holders:
+            return False
+        del self.by_inode[inode]
+        if shared.slot.area.program is program:
+            return True
+        shared.slot.theirs.control |= CLOSE
+        return False
+
+    def take(self, program: "Program", inode: int, reply: "Reply") -> None:
+        shared = self.by_inode.get(inode)
+        if shared is None or program not in shared.holders:
+            reply.error = errno.EBADF
+            return
+        protocol = shared.slot.area.protocol
+        self.move(shared, program.areas[protocol])
+        if program not in shared.users:
+            shared.users.append(program)
+        reply.arg = TAKEN_SLOT
+        reply.area, reply.slot = shared.slot.area.number, shared.slot.number
+        reply.generation = shared.slot.generation
+
+    def bury(self, program: "Program") -> None:
+        """A program ends: what others hold lives on."""
+        for inode, shared in list(self.by_inode.items()):
+            if program not in shared.holders and shared.slot.area.program is not program:
+                continue
+            self.leave(program, inode)
+            if shared.holders and shared.slot.area.program is program:
+                if self.parking is None:
+                    self.parking = self.host.make_parking(shared.slot.area.protocol)
+                self.move(shared, self.parking)
+
+    def move(self, shared: Shared, area: "Area") -> None:
+        old = shared.slot
+        if old.area is area:
+            return
+        new = area.hand_out(old.ours.state)
+        assert new is not None
+        for name in ("rx_tail", "tx_head", "rx_geometry", "flags", "error", "local", "remote",
+                     "reply_errno"):  # fmt: skip
+            setattr(new.ours, name, getattr(old.ours, name))
+        new.ours.reply = old.theirs.request
+        ffi.memmove(ffi.addressof(new.theirs), ffi.addressof(old.theirs), 128)
+        new.theirs.queue = 0
+        new.theirs.generation = new.generation
+        self.copy_rings(old, new)
+        new.peer, old.peer = old.peer, None
+        if new.peer is not None:
+            new.peer.peer = new
+        for name in ("address", "port", "options", "fin_sent", "datagram_peer"):
+            setattr(new, name, getattr(old, name))
+        old.port = 0
+        shared.slot = new
+        old.area.generation += 1
+        old.ours.generation = old.area.generation
+        old.tell()
+        if old.area.program not in shared.holders:
+            old.area.release(old)
+
+    def copy_rings(self, old: "Slot", new: "Slot") -> None:
+        from fake_host import RESERVE, RING_LOG2
+
+        sizes = {"rx_data": 1 << RING_LOG2, "tx_data": 1 << (old.theirs.tx_geometry & 0xFF)}
+        for name, size in sizes.items():
+            source = getattr(old.area.view, name) + old.number * RESERVE
+            ffi.memmove(getattr(new.area.view, name) + new.number * RESERVE, source, size)
