@@ -75,6 +75,16 @@ class _Lib:
     NT_CTL_RESOLVE: int
     NT_CTL_IFADDRS: int
     NT_CTL_UNLISTEN: int
+    NT_CTL_TOKEN: int
+    NT_CTL_LEAVE: int
+    NT_CTL_STATE: int
+    NT_CTL_TAKE: int
+    NT_CTL_JOIN: int
+    NT_TOKEN_MORE: int
+    NT_TOKEN_ONLY: int
+    NT_TAKEN_SLOT: int
+    NT_TAKEN_LISTENER: int
+    NT_TAKEN_PUMPED: int
     NT_CTL_MAGIC: int
     NT_CTL_VERSION: int
     NT_CTL_TEXT_BYTES: int
@@ -131,6 +141,10 @@ class _Lib:
     NT_REQ_UNLISTEN: int
     NT_REQ_AREA_DEAD: int
     NT_REQ_AREA_NEW: int
+    NT_REQ_MOVE: int
+    NT_REQ_MOVED: int
+    NT_REQ_JOIN: int
+    NT_REQ_HOLD: int
     def nt_area_program_bytes(self, slots: int) -> int: ...
     def nt_area_server_bytes(self, slots: int) -> int: ...
     def nt_area_hint_bytes(self) -> int: ...

@@ -241,13 +241,13 @@ class Restarted:
 
 @dataclass(frozen=True, slots=True)
 class KeepProgram:
-    """Hold a program's control connection and pidfd."""
+    """Hold a program's control connection and, once it is known who it is, pidfd."""
 
     number: int
     program: int
     pid: int
     connection: Fd
-    process: Fd
+    process: Fd | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,9 @@ def _close(message: Keep | None) -> None:
     """Close the descriptors of a message that is not kept any more."""
     match message:
         case m.KeepProgram():
-            _close_fds(message.connection, message.process)
+            _close_fds(message.connection)
+            if message.process is not None:
+                _close_fds(message.process)
         case m.KeepArea():
             _close_fds(message.memory, message.server, message.hint)
         case m.KeepQueue():

@@ -10,6 +10,7 @@ from newtos_py.servers.syscall.listeners import Listeners, Owner
 from newtos_py.servers.syscall.memory import make_area, make_listener
 from newtos_py.servers.syscall.names import interface_lines, resolve
 from newtos_py.servers.syscall.program import Program
+from newtos_py.servers.syscall.sharing import Sharing
 from newtos_py.servers.syscall.transactions import Transactions
 from newtos_py.servers.syscall.transport import Request
 
@@ -37,7 +38,8 @@ class Reply:
         close_all(self.temporary)
 
 
-_Call = Callable[[Program, ControlMessage, Fds], Awaitable[Reply]]
+# None: there is no reply.
+_Call = Callable[[Program, ControlMessage, Fds], Awaitable[Reply | None]]
 
 
 class Calls:
@@ -52,6 +54,8 @@ class Calls:
         listeners: Listeners,
         roles: Mapping[int, str],
         programs: Mapping[int, Program],
+        nobody: Program,
+        sharing: Sharing,
     ) -> None:
         """`roles` are the servers by protocol, `programs` all that are connected."""
         self._context = context
@@ -60,6 +64,8 @@ class Calls:
         self._listeners = listeners
         self._roles = roles
         self._programs = programs
+        self._nobody = nobody
+        self._sharing = sharing
         self._by_kind: Mapping[int, _Call] = {
             lib.NT_CTL_HELLO: self._hello,
             lib.NT_CTL_ATTACH: self._attach,
@@ -69,9 +75,12 @@ class Calls:
             lib.NT_CTL_UNLISTEN: self._unlisten,
             lib.NT_CTL_RESOLVE: self._resolve,
             lib.NT_CTL_IFADDRS: self._ifaddrs,
+            lib.NT_CTL_TOKEN: self._token,
+            lib.NT_CTL_LEAVE: self._leave,
+            lib.NT_CTL_TAKE: self._take,
         }
 
-    async def do(self, program: Program, message: ControlMessage, descriptors: Fds) -> Reply:
+    async def do(self, program: Program, message: ControlMessage, descriptors: Fds) -> Reply | None:
         """Do a request; what can't be done is answered with an errno."""
         call = self._by_kind.get(message.kind)
         if call is None:
@@ -85,7 +94,9 @@ class Calls:
             log(f"process {program.pid}: {error}")
             return Reply(message.failed(error.errno or errno.EIO))
 
-    async def _hello(self, _program: Program, message: ControlMessage, _fds: Fds) -> Reply:
+    async def _hello(self, program: Program, message: ControlMessage, fds: Fds) -> Reply:
+        if message.arg != 0 and program.process is None and len(fds) == 1:
+            self._sharing.identify(program, message.arg, fds[0])
         return _text_reply(message, self._context.host)
 
     # -- Memory ------------------------------------------------------------------------------
@@ -132,8 +143,34 @@ class Calls:
 
     def _free_area(self) -> int | None:
         """The lowest area number that no program has; None if there is none left."""
-        used = {area.area for program in self._programs.values() for area in program.areas.values()}
+        programs = (self._nobody, *self._programs.values())
+        used = {area.area for program in programs for area in program.areas.values()}
         return next((i for i in range(lib.NT_AREAS_MAX) if i not in used), None)
+
+    async def make_area(self, program: Program, protocol: int) -> bool:
+        """Make an area for a program that is none: this server itself. False: there is no room."""
+        number = self._free_area()
+        if number is None:
+            return False
+        area = make_area(program.number, program.pid, number, protocol)
+        program.areas[protocol] = area
+        await self._keeper.do(area)
+        await self.renew_area(self._roles[protocol], area)
+        return True
+
+    # -- Sockets that several programs hold ----------------------------------------------------
+
+    async def _token(self, program: Program, message: ControlMessage, fds: Fds) -> None:
+        await self._sharing.token(program, message.arg, message.text, fds)
+
+    async def _leave(self, program: Program, message: ControlMessage, _fds: Fds) -> Reply:
+        is_last = await self._sharing.leave(program, message.text)
+        return Reply(replace(message, arg=int(is_last), text=b""))
+
+    async def _take(self, program: Program, message: ControlMessage, fds: Fds) -> Reply:
+        if len(fds) != 1:
+            return Reply(message.failed(errno.EINVAL))
+        return Reply(await self._sharing.take(program, message, fds[0]))
 
     # -- Names of sockets ----------------------------------------------------------------------
 

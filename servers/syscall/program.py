@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -43,10 +43,11 @@ class Program:
     """A program that may have sockets."""
 
     number: int
+    # 0: not known yet.
     pid: int
     connection: socket.socket
-    # Readable when the process has ended.
-    process: int
+    # Readable when the process has ended; None: a token's holder, who has not said who it is.
+    process: int | None
     # By protocol.
     areas: dict[int, m.KeepArea] = field(default_factory=dict)
     # Number of the last request that was answered; 0: none.
@@ -68,6 +69,15 @@ class Program:
             close_all(descriptors)
             raise
 
+    def is_at_end(self) -> bool:
+        """Whether nobody can say anything more."""
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except ConnectionResetError:
+            return True
+
     def consume(self) -> None:
         """Take the request off the socket that peek has shown."""
         self.connection.recv(1, socket.MSG_DONTWAIT)
@@ -75,6 +85,8 @@ class Program:
     def reply(self, message: ControlMessage, descriptors: tuple[int, ...]) -> None:
         """Answer; a program that does not take its answers, or is gone, gets none."""
         self.answered = message.number
+        if message.number == 0:
+            return
         with suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
             send_with(self.connection, emit(message), descriptors, socket.MSG_DONTWAIT)
 
@@ -86,16 +98,17 @@ class Program:
         def tell(readable: bool) -> Callable[[], None]:
             return lambda: None if happened.done() else happened.set_result(readable)
 
-        with (
-            _reader(loop, self.connection.fileno(), tell(True)),
-            _reader(loop, self.process, tell(False)),
-        ):
+        with ExitStack() as readers:
+            readers.enter_context(_reader(loop, self.connection.fileno(), tell(True)))
+            if self.process is not None:
+                readers.enter_context(_reader(loop, self.process, tell(False)))
             return await happened
 
     def close(self) -> None:
         """Close this server's descriptors."""
         self.connection.close()
-        os.close(self.process)
+        if self.process is not None:
+            os.close(self.process)
         for area in self.areas.values():
             close_all((area.memory.number, area.server.number, area.hint.number))
 

@@ -15,13 +15,17 @@ from newtos_py.servers.syscall.calls import Calls, Reply
 from newtos_py.servers.syscall.control import BadMessageError
 from newtos_py.servers.syscall.keeper import Keeper, KeepError
 from newtos_py.servers.syscall.listeners import Listeners
+from newtos_py.servers.syscall.moves import Mover
 from newtos_py.servers.syscall.program import Program, open_process, peer_of
+from newtos_py.servers.syscall.shares import NOBODY, Shares
+from newtos_py.servers.syscall.sharing import Sharing
 from newtos_py.servers.syscall.transactions import Transactions
 from newtos_py.servers.syscall.transport import Request, Transport
 
 from newtos_py.kernel import messages as m
 from newtos_py.kernel._kernel import ffi, lib
 from newtos_py.kernel.codec import Fd
+from newtos_py.kernel.descriptors import close_all
 from newtos_py.kernel.doorbell import drain
 from newtos_py.kernel.link import Link
 from newtos_py.kernel.log import log
@@ -43,12 +47,31 @@ class SyscallServer:
         self._roles = {TCP: "tcp0", UDP: "udp"}
         self._transports = {role: Transport(context, role) for role in self._roles.values()}
         self._programs: dict[int, Program] = {}
+        # Has areas as a program has, for sockets whose program has ended.
+        self._nobody = Program(NOBODY, 0, socket.socket(socket.AF_UNIX), None)
         self._listeners = Listeners()
         kept = []
         while not isinstance(message := link.receive(), m.Start):
             kept.append(message)
         self._keeper = Keeper(link, self._on_restarted)
         self._transactions = Transactions(self._transports, self._keeper.note, context.generation)
+        self._shares = Shares(self._keeper.note)
+        mover = Mover(
+            self._shares,
+            self._transactions.do_unnoted,
+            self._roles,
+            self._find_area,
+            lambda role: self._transports[role].ring(),
+        )
+        self._sharing = Sharing(
+            self._shares,
+            mover,
+            self._listeners,
+            nobody=self._nobody,
+            admit=self._enter,
+            changed=self._keep,
+            make_area=self._make_area,
+        )
         self._calls = Calls(
             context,
             keeper=self._keeper,
@@ -56,9 +79,12 @@ class SyscallServer:
             listeners=self._listeners,
             roles=self._roles,
             programs=self._programs,
+            nobody=self._nobody,
+            sharing=self._sharing,
         )
         for message in kept:
             self._restore(message)
+        self._shares.tidy()
         for number in list(self._listeners.without_region()):
             self._keeper.note(*self._listeners.no_note(number))
             self._listeners.remove(number)
@@ -108,24 +134,42 @@ class SyscallServer:
         except ProcessLookupError:
             connection.close()
             return
+        self._enter(connection, pid, process)
+
+    def _enter(
+        self, connection: socket.socket, pid: int = 0, process: int | None = None
+    ) -> Program:
+        """Serve a new program."""
         connection.setblocking(False)
-        number = max(self._programs, default=0) + 1
+        number = max(self._programs, default=NOBODY) + 1
         program = Program(number, pid, connection, process)
         self._programs[number] = program
-        self._spawn(program, is_new=True)
+        self._keep(program)
+        self._count_all()
+        self._spawn(program)
+        return program
 
-    def _spawn(self, program: Program, *, is_new: bool = False) -> None:
-        task = asyncio.get_running_loop().create_task(self._serve(program, is_new=is_new))
+    def _find_area(self, program: int, protocol: int) -> m.KeepArea | None:
+        known = self._nobody if program == NOBODY else self._programs.get(program)
+        return known.areas.get(protocol) if known is not None else None
+
+    async def _make_area(self, program: Program, protocol: int) -> bool:
+        return await self._calls.make_area(program, protocol)
+
+    def _spawn(self, program: Program) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(program))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, program: Program, *, is_new: bool) -> None:
+    async def _serve(self, program: Program) -> None:
         """Answer a program's requests in turn until it ends, then bury it."""
         try:
-            if is_new:
-                await self._keep(program)
             while await self._answer_one(program):
                 pass
+            if program.process is not None and not program.is_at_end():
+                await self._end_process(program)
+                while await self._answer_one(program):
+                    pass
         except BadMessageError as error:
             log(f"process {program.pid}: {error}; its connection is closed")
             self._count(_BAD)
@@ -136,10 +180,10 @@ class SyscallServer:
         except KeepError as error:
             log(f"process {program.pid} can't be forgotten: {error}")
 
-    async def _keep(self, program: Program) -> None:
-        connection, process = Fd(program.connection.fileno()), Fd(program.process)
-        self._count_all()
-        await self._keeper.do(m.KeepProgram(0, program.number, program.pid, connection, process))
+    def _keep(self, program: Program) -> None:
+        connection = Fd(program.connection.fileno())
+        process = Fd(program.process) if program.process is not None else None
+        self._keeper.tell(m.KeepProgram(0, program.number, program.pid, connection, process))
 
     async def _answer_one(self, program: Program) -> bool:
         """Answer the next request; False at the end of the program."""
@@ -152,28 +196,47 @@ class SyscallServer:
         if received is None:
             return False
         message = received.message
-        if message.number != program.answered:  # else the shim has repeated itself
+        # One that was answered is the shim's repeating itself; 0 numbers what has no answer.
+        if message.number != program.answered or message.number == 0:
             self._count(_REQUESTS)
-            reply: Reply = await self._calls.do(program, message, received.descriptors)
-            program.reply(reply.message, reply.descriptors)
-            reply.close()
+            reply: Reply | None = await self._calls.do(program, message, received.descriptors)
+            if reply is not None:
+                program.reply(reply.message, reply.descriptors)
+                reply.close()
         for descriptor in received.descriptors:
             os.close(descriptor)
         program.consume()
         self._count_all()
         return True
 
-    async def _bury(self, program: Program) -> None:
-        """A program is gone: its connections end as Linux would end them, then its memory goes."""
+    async def _end_process(self, program: Program) -> None:
+        """A program has ended, but its connection hasn't: a child may hand in its own there."""
+        await self._free(program)
+        if program.process is not None:
+            os.close(program.process)
+            program.process = None
+        self._keep(program)
+
+    async def _free(self, program: Program) -> None:
+        """Take back what a program had: its connections end as Linux would end them."""
+        await self._sharing.bury(program)
         for protocol, area in list(program.areas.items()):
             request = Request(0, lib.NT_REQ_AREA_DEAD, area.area)
             await self._transactions.do_unnoted(self._roles[protocol], request)
             for listener in self._listeners.of_area(area.area):
                 await self._calls.drop_listener(listener)
             await self._keeper.do(m.DropArea(0, area.area))
+            del program.areas[protocol]
+            close_all((area.memory.number, area.server.number, area.hint.number))
         self._transactions.forget(program.number)
+        self._count_all()
+
+    async def _bury(self, program: Program) -> None:
+        """A program is gone."""
+        await self._free(program)
         await self._keeper.do(m.DropProgram(0, program.number))
         del self._programs[program.number]
+        self._sharing.forget(program)
         program.close()
         self._count_all()
 
@@ -185,9 +248,12 @@ class SyscallServer:
             case m.KeepProgram():
                 connection = socket.socket(fileno=message.connection.number)
                 connection.setblocking(False)
-                self._programs[message.program] = Program(
-                    message.program, message.pid, connection, message.process.number
-                )
+                process = message.process.number if message.process is not None else None
+                program = Program(message.program, message.pid, connection, process)
+                self._programs[message.program] = program
+                self._sharing.restored(program)
+            case m.KeepArea() if message.program == NOBODY:
+                self._nobody.areas[message.protocol] = message
             case m.KeepArea():
                 self._programs[message.program].areas[message.protocol] = message
             case m.KeepQueue():
@@ -195,7 +261,8 @@ class SyscallServer:
             case m.KeepListener():
                 self._listeners.add(message)
             case m.KeepNote():
-                if not self._transactions.restore(message.key, message.text):
+                takers = (self._transactions.restore, self._shares.restore)
+                if not any(take(message.key, message.text) for take in takers):
                     self._listeners.restore(message.key, message.text)
 
     def _on_bell(self) -> None:
@@ -210,7 +277,7 @@ class SyscallServer:
         if not message.cold:
             return
         self._transactions.publish_again(message.role)
-        for program in self._programs.values():
+        for program in (self._nobody, *self._programs.values()):
             for protocol, area in program.areas.items():
                 if self._roles[protocol] == message.role:
                     task = asyncio.get_running_loop().create_task(

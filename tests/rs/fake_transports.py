@@ -2,7 +2,7 @@
 
 status.counter: requests handled by kind (index), areas mapped (10), listeners mapped (11), queues
 (12), areas unmapped (13), listeners unmapped (14). BIND to port 0 gives port 40000; LISTEN on slot
-99 fails with EADDRINUSE. While a file "hold" is in the folder NEWTOS_FAKES, nothing is answered.
+99 fails with EADDRINUSE. MOVE answers slot 50, generation 500. While a file "hold" is in the folder NEWTOS_FAKES, nothing is answered.
 """
 
 # ruff: noqa: ARG002 (a fake need not look at what it is handed)
@@ -19,6 +19,7 @@ from newtos_py.kernel.server import AreaMapping, ListenerMapping, ServerSpec
 MAPPED, LISTENERS, QUEUES, UNMAPPED, LISTENERS_GONE = range(10, 15)
 FREE_PORT = 40000
 BAD_SLOT = 99
+MOVED_SLOT, MOVED_GENERATION = 50, 500
 REQUEST_BYTES = ffi.sizeof("struct nt_request")
 
 
@@ -65,6 +66,8 @@ class FakeTransport(FakeServer):
         self.status.counter[request.kind] += 1
         if request.kind == lib.NT_REQ_BIND and request.endpoint.port == 0:
             request.endpoint.port = FREE_PORT
+        if request.kind == lib.NT_REQ_MOVE:
+            request.slot, request.generation = MOVED_SLOT, MOVED_GENERATION
         if request.kind == lib.NT_REQ_LISTEN and request.slot == BAD_SLOT:
             request.error = errno.EADDRINUSE
 

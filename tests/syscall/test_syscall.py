@@ -6,22 +6,21 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
 import fake_transports as fake
 import pytest
+from fake_programs import Answer, Shim
 from newtos_py.servers.syscall import SERVER
 from newtos_py.servers.syscall.control import (
     MESSAGE_BYTES,
     ControlMessage,
     Endpoint,
     emit,
-    parse,
 )
-from rs_world import DEADLINE_S, FAKES, TWO_HOSTS, World, make_world, until
+from rs_world import DEADLINE_S, World, until
 
 from newtos_py.kernel._kernel import ffi, lib
 from newtos_py.kernel.descriptors import close_all
@@ -33,85 +32,6 @@ from newtos_py.rs.process_id import send_signal, wait_for_exit
 MAPPED_ANY = bytes(10) + b"\xff\xff" + bytes(4)
 WEB = bytes(10) + b"\xff\xff" + ip_address("10.0.0.2").packed
 PROGRAMS, REQUESTS = (SERVER.counters.index(name) for name in ("programs", "requests"))
-FAKE_TRANSPORTS = {
-    "wire": FAKES["wire"],
-    "ip": FAKES["ip"],
-    "tcp": "fake_transports:TCP",
-    "udp": "fake_transports:UDP",
-}
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent / "rs"))
-    with make_world(FAKE_TRANSPORTS) as world:
-        monkeypatch.setenv("NEWTOS_FAKES", str(world.root))
-        world.boot(TWO_HOSTS)
-        yield world
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A reply and its descriptors, which the test lets the end of the process close."""
-
-    message: ControlMessage
-    descriptors: list[int]
-
-
-class Shim:
-    """A program's control connection."""
-
-    def __init__(self, world: World) -> None:
-        self.connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.connection.settimeout(DEADLINE_S)
-        self.connection.connect(str(world.runtime.control_path(world.host().token, "web")))
-        self.number = 0
-
-    def send(self, kind: int, *descriptors: int, **fields: object) -> None:
-        self.number += 1
-        self.send_again(kind, *descriptors, **fields)
-
-    def send_again(self, kind: int, *descriptors: int, **fields: object) -> None:
-        message = ControlMessage(kind, self.number, **fields)
-        socket.send_fds(self.connection, [emit(message)], list(descriptors))
-
-    def receive(self) -> Answer:
-        """The answer to the last request; those to earlier ones are thrown away."""
-        while True:
-            data, descriptors, _, _ = socket.recv_fds(self.connection, MESSAGE_BYTES, 8)
-            message = parse(data)
-            if message.number == self.number:
-                return Answer(message, descriptors)
-            close_all(descriptors)
-
-    def call(self, kind: int, *descriptors: int, **fields: object) -> Answer:
-        self.send(kind, *descriptors, **fields)
-        return self.receive()
-
-    def text(self, kind: int, **fields: object) -> list[str]:
-        return self.call(kind, **fields).message.text.decode().splitlines()
-
-
-Connect = Callable[[], Shim]
-
-
-@pytest.fixture
-def connect(world: World) -> Iterator[Connect]:
-    """Makes programs; their connections are closed after the test."""
-    shims: list[Shim] = []
-
-    def connect_one() -> Shim:
-        shims.append(Shim(world))
-        return shims[-1]
-
-    yield connect_one
-    for shim in shims:
-        shim.connection.close()
-
-
-@pytest.fixture
-def shim(connect: Connect) -> Shim:
-    return connect()
 
 
 def is_gone(shim: Shim) -> bool:
@@ -119,6 +39,9 @@ def is_gone(shim: Shim) -> bool:
         return shim.connection.recv(MESSAGE_BYTES) == b""
     except ConnectionResetError:  # there was more that was not read
         return True
+
+
+Connect = Callable[[], Shim]
 
 
 # -- Names -------------------------------------------------------------------------------------
@@ -204,7 +127,7 @@ def test_what_is_out_of_range_is_refused(shim: Shim) -> None:
     for queue in (256, 2**32 - 1):
         answer = shim.call(lib.NT_CTL_QUEUE, create_doorbell(), arg=queue)
         assert answer.message.error == errno.EINVAL
-    for kind in (0, 9, 65535):
+    for kind in (0, 99, 65535):
         assert shim.call(kind).message.error == errno.ENOSYS
     assert shim.call(lib.NT_CTL_BIND, protocol=TCP).message.error == errno.EBADF
     assert shim.call(lib.NT_CTL_LISTEN, protocol=UDP).message.error == errno.EOPNOTSUPP

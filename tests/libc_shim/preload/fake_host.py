@@ -21,7 +21,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from fake_shares import Shares
+from fake_shares import LEAVE, RESERVE, RING_LOG2, STATE, TAKE, TOKEN, Asked, Shares
 from newtos_py.libc_shim.sockets._sockets import ffi, lib
 
 GRANTED, CONNECTING, CONNECTED, LISTENING, ACCEPTABLE, BROKEN = range(1, 7)
@@ -29,11 +29,8 @@ RX_FIN, TX_DONE, BOUND, PEER_SET = 1, 2, 4, 8
 SHUT_RD, SHUT_WR, CLOSE, RESET, TAKEN = 1, 2, 4, 8, 16
 REUSEADDR, REUSEPORT, V6ONLY = 16, 32, 64
 HELLO, ATTACH, QUEUE, BIND, LISTEN, RESOLVE, IFADDRS, UNLISTEN = range(1, 9)
-TOKEN, LEAVE, STATE, TAKE = range(9, 13)
 TCP, UDP = 6, 17
-RESERVE = 4 << 20
 SLOTS = 512
-RING_LOG2 = 16
 AHEAD = 16
 MESSAGE = struct.Struct("=IHHIIIIIIII16sHHII60s3968s")
 MAPPED = bytes(10) + b"\xff\xff"
@@ -259,7 +256,7 @@ class Host:
 
     # -- Control --
 
-    def request(self, program: Program) -> None:
+    def request(self, program: Program) -> None:  # noqa: PLR0912 (a branch a kind)
         assert program.control is not None
         data, fds, _, _ = socket.recv_fds(program.control, 4096, 8)
         if not data:
@@ -270,7 +267,9 @@ class Host:
         area = program.areas.get(protocol)
         slot = area.used.get(slot_number) if area is not None else None
         reply = Reply(address=address, port=port, slot=slot_number, generation=generation)
-        if kind == ATTACH:
+        if kind in (TOKEN, LEAVE, STATE, TAKE):
+            self.shares.request(program, Asked(kind, arg, text[:text_bytes], fds), reply)
+        elif kind == ATTACH:
             self.attach(program, protocol, reply)
         elif kind == QUEUE:
             program.queues[arg] = fds[0]
@@ -282,8 +281,6 @@ class Host:
             reply.text = f"lo 127.0.0.1/8 0x49 65536\nlan {HOST}/24 0x1043 1500"
         elif kind == HELLO:
             reply.text = "fake"
-        elif kind in (TOKEN, LEAVE, STATE, TAKE):
-            self.shares.request(kind, program, arg, text[:text_bytes], fds, reply)
         elif slot is None:
             reply.error = errno.EBADF
         elif kind == BIND:

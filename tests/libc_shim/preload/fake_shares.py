@@ -21,6 +21,18 @@ MORE, ONLY = 1, 2
 TAKEN_SLOT, TAKEN_LISTENER, TAKEN_PUMPED = 1, 2, 3
 ENTRY = struct.Struct("=QIIII")
 CLOSE = 4
+RESERVE = 4 << 20
+RING_LOG2 = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A message."""
+
+    kind: int
+    arg: int
+    text: bytes
+    fds: list[int]
 
 
 @dataclass(eq=False)
@@ -41,19 +53,18 @@ class Shares:
         self.by_inode: dict[int, Shared] = {}
         self.parking: Any = None
 
-    def request(
-        self, kind: int, program: "Program", arg: int, text: bytes, fds: list[int], reply: "Reply"
-    ) -> None:
-        if kind == TOKEN:
-            self.token(program, arg, text, fds)
-        elif kind == LEAVE:
-            (inode, *_) = ENTRY.unpack(text)
+    def request(self, program: "Program", asked: Asked, reply: "Reply") -> None:
+        if asked.kind == TOKEN:
+            self.token(program, asked.arg, asked)
+        elif asked.kind == LEAVE:
+            (inode, *_) = ENTRY.unpack(asked.text)
             reply.arg = int(self.leave(program, inode))
-        elif kind == TAKE:
-            self.take(program, os.fstat(fds[0]).st_ino, reply)
-            os.close(fds[0])
+        elif asked.kind == TAKE:
+            self.take(program, os.fstat(asked.fds[0]).st_ino, reply)
+            os.close(asked.fds[0])
 
-    def token(self, program: "Program", flags: int, text: bytes, fds: list[int]) -> None:
+    def token(self, program: "Program", flags: int, asked: Asked) -> None:
+        text, fds = asked.text, asked.fds
         named = [ENTRY.unpack_from(text, at) for at in range(0, len(text), ENTRY.size)]
         for inode, protocol, _, number, _ in named:
             if inode not in self.by_inode:
@@ -133,8 +144,6 @@ class Shares:
             old.area.release(old)
 
     def copy_rings(self, old: "Slot", new: "Slot") -> None:
-        from fake_host import RESERVE, RING_LOG2
-
         sizes = {"rx_data": 1 << RING_LOG2, "tx_data": 1 << (old.theirs.tx_geometry & 0xFF)}
         for name, size in sizes.items():
             source = getattr(old.area.view, name) + old.number * RESERVE

@@ -186,22 +186,6 @@ def test_other_networks_are_refused(on_host: RunOnHost) -> None:
     assert "type 3, protocol 1" in done.stderr
 
 
-def test_inherited_socket_says_so(on_host: RunOnHost) -> None:
-    code = (
-        "import os, socket, errno\n"
-        "s = socket.socket()\n"
-        "if os.fork() == 0:\n"
-        "    try: s.connect(('127.0.0.1', 1))\n"
-        "    except OSError as error: print(errno.errorcode[error.errno], flush=True)\n"
-        "    s.close()\n"
-        "    os._exit(0)\n"
-        "print(os.wait()[1])\n"
-    )
-    done = on_host(sys.executable, "-c", code)
-    assert done.stdout == "ENOTSUP\n0\n"
-    assert "connect: a newtos socket that came over fork()" in done.stderr
-
-
 def test_overhead_of_a_kernel_call_is_small(on_host: RunOnHost) -> None:
     """Counted, not timed: a read of a pipe makes one system call, as without the shim."""
     code = "import os\nr, w = os.pipe()\nfor _ in range(100): os.write(w, b'x'); os.read(r, 1)\n"

@@ -1,0 +1,90 @@
+"""Moving a socket from one program's area to another's (request.h: MOVE, MOVED).
+
+The TCP or UDP server owns the slots; this server is the only one that may write both programs'
+sides, and does what lies in between: it copies the program block and what is in the TX ring.
+
+What becomes of a kill in between is decided by what was noted: before the slot there is known,
+MOVE is asked for again, which answers the same; after that, the rest is done again.
+"""
+
+import errno
+from collections.abc import Awaitable, Callable, Mapping
+
+from newtos_py.servers.syscall.shares import Place, Shared, Shares
+from newtos_py.servers.syscall.slots import close_slot, copy_slot
+from newtos_py.servers.syscall.transport import Request
+
+from newtos_py.kernel import messages as m
+from newtos_py.kernel._kernel import lib
+
+_Ask = Callable[[str, Request], Awaitable[Request]]
+
+
+class Mover:
+    """Moves sockets, one step after the other."""
+
+    def __init__(
+        self,
+        shares: Shares,
+        ask: _Ask,
+        roles: Mapping[int, str],
+        find_area: Callable[[int, int], m.KeepArea | None],
+        ring: Callable[[str], None],
+    ) -> None:
+        """`ask` has a server do a request, `find_area` knows areas by program and protocol."""
+        self._shares = shares
+        self._ask = ask
+        self._roles = roles
+        self._find_area = find_area
+        self._ring = ring
+
+    async def move(self, shared: Shared, program: int) -> int:
+        """Move a socket to a program's area, under its lock: 0, or an errno."""
+        await self.finish(shared)
+        place = shared.place
+        if place.program == program:
+            return 0
+        area = self._find_area(program, shared.protocol)
+        if area is None:
+            return errno.ENOTCONN
+        role = self._roles[shared.protocol]
+        request = Request(
+            0, lib.NT_REQ_MOVE, place.area, place.slot, place.generation, arg=area.area
+        )
+        done = await self._ask(role, request)
+        if done.error:
+            return done.error
+        shared.target = Place(program, area.area, done.slot, done.generation)
+        self._shares.keep(shared)
+        await self.finish(shared)
+        return 0
+
+    async def finish(self, shared: Shared) -> None:
+        """Do the rest of a move that has begun, under the socket's lock."""
+        target = shared.target
+        if target is None:
+            return
+        old = self._area_at(shared.place, shared.protocol)
+        new = self._area_at(target, shared.protocol)
+        if old is not None and new is not None:
+            copy_slot(old, shared.place.slot, new, target.slot, target.generation)
+        role = self._roles[shared.protocol]
+        # EBADF: it was done already, or the connection has ended; the program will see which.
+        await self._ask(
+            role, Request(0, lib.NT_REQ_MOVED, target.area, target.slot, target.generation)
+        )
+        place = shared.place
+        shared.place, shared.target = target, None
+        self._shares.keep(shared)
+        if not self._shares.is_held_by(place.program, shared):
+            self.close(place, shared.protocol)
+
+    def close(self, place: Place, protocol: int) -> None:
+        """Say CLOSE in a slot for a program that holds its socket no longer."""
+        area = self._area_at(place, protocol)
+        if area is not None and close_slot(area, place.slot, place.generation):
+            self._ring(self._roles[protocol])
+
+    def _area_at(self, place: Place, protocol: int) -> m.KeepArea | None:
+        area = self._find_area(place.program, protocol)
+        return area if area is not None and area.area == place.area else None

@@ -1,0 +1,197 @@
+"""Sockets that several programs hold, and who they are (control.h: TOKEN, LEAVE, TAKE).
+
+A record for each socket that was ever told of by a TOKEN: where it is (the program whose area it
+is in, slot, generation) and who has used it; and for each program which of them it holds. Both are
+notes with rs, written before anything is answered, so the next generation knows what this one did.
+
+    the owner leaves, others hold it     it stays in the owner's area, which nobody looks at
+    the owner ends, others hold it       it moves to an area of the host's own (Nobody)
+    the last one leaves                  who has it closes it; in somebody else's area: this server
+"""
+
+import asyncio
+import json
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from newtos_py.errors import NewtosError
+from newtos_py.kernel._kernel import ffi
+
+_SOCKET_NOTE = "socket."
+_HOLDS_NOTE = "holds."
+# struct nt_shared_socket: inode, protocol, area, slot, generation.
+_NAMED = struct.Struct("=QIIII")
+assert _NAMED.size == ffi.sizeof("struct nt_shared_socket")
+
+# The program that owns what no program has: this server.
+NOBODY = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A socket as a program names it (struct nt_shared_socket)."""
+
+    inode: int
+    protocol: int
+    area: int
+    slot: int
+    generation: int
+
+
+@dataclass(slots=True)
+class Place:
+    """A slot of a program's area."""
+
+    program: int
+    area: int
+    slot: int
+    generation: int
+
+
+@dataclass(slots=True)
+class Shared:
+    """A socket."""
+
+    inode: int
+    protocol: int
+    place: Place
+    # Who has used it, and so would go on.
+    users: set[int] = field(default_factory=set)
+    # Where it is on its way to.
+    target: Place | None = None
+    # What its program keeps of it, as the shim wrote it.
+    state: bytes = b""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Shares:
+    """All of a host."""
+
+    def __init__(self, note: Callable[[str, str], None]) -> None:
+        """`note` keeps a text under a key, and removes it if it is empty."""
+        self._note = note
+        self._by_inode: dict[int, Shared] = {}
+        self._holds: dict[int, set[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_inode)
+
+    def find(self, inode: int) -> Shared | None:
+        """The socket of that name, if any program holds it."""
+        return self._by_inode.get(inode)
+
+    def register(self, program: int, sockets: Iterable[Named]) -> None:
+        """A program tells of sockets of its own."""
+        for named in sockets:
+            place = Place(program, named.area, named.slot, named.generation)
+            shared = Shared(named.inode, named.protocol, place, {program})
+            self._by_inode[named.inode] = shared
+            self.keep(shared)
+            self._holds.setdefault(program, set()).add(named.inode)
+        self._keep_holds(program)
+
+    def give(self, holder: int, to: int, only: set[int] | None) -> None:
+        """Another program holds what `holder` does, or only those of it."""
+        held = self._holds.get(holder, set())
+        self._holds[to] = set(held if only is None else held & only)
+        self._keep_holds(to)
+
+    def add(self, program: int, inode: int) -> None:
+        """A program has come by a socket in another way: it has shown the placeholder."""
+        self._holds.setdefault(program, set()).add(inode)
+        self._keep_holds(program)
+
+    def held_by(self, program: int) -> list[Shared]:
+        """What a program holds."""
+        return [self._by_inode[inode] for inode in sorted(self._holds.get(program, ()))]
+
+    def owned_by(self, program: int) -> list[Shared]:
+        """What is in the area of a program, whether it holds it or has left it."""
+        return [each for each in self._by_inode.values() if each.place.program == program]
+
+    def is_held_by(self, program: int, shared: Shared) -> bool:
+        """Whether a program holds a socket."""
+        return shared.inode in self._holds.get(program, ())
+
+    def is_held(self, shared: Shared) -> bool:
+        """Whether any program does."""
+        return any(shared.inode in held for held in self._holds.values())
+
+    def leave(self, program: int, shared: Shared) -> bool:
+        """A program holds a socket no longer; True if nobody does, and it is forgotten."""
+        held = self._holds.get(program, set())
+        if shared.inode in held:
+            held.discard(shared.inode)
+            self._keep_holds(program)
+        if self.is_held(shared):
+            return False
+        if self._by_inode.get(shared.inode) is shared:
+            del self._by_inode[shared.inode]
+            self._note(f"{_SOCKET_NOTE}{shared.inode}", "")
+        return True
+
+    def forget_program(self, program: int) -> None:
+        """A program is gone, and holds nothing."""
+        self._holds.pop(program, None)
+        self._note(f"{_HOLDS_NOTE}{program}", "")
+
+    # -- Notes -------------------------------------------------------------------------------
+
+    def keep(self, shared: Shared) -> None:
+        """Note what has changed in a socket."""
+        target = shared.target
+        text = json.dumps(
+            [
+                shared.protocol,
+                _to_list(shared.place),
+                sorted(shared.users),
+                _to_list(target) if target is not None else None,
+                shared.state.hex(),
+            ]
+        )
+        self._note(f"{_SOCKET_NOTE}{shared.inode}", text)
+
+    def restore(self, key: str, text: str) -> bool:
+        """Take up a note of a former generation; False if it is none of a socket."""
+        if key.startswith(_HOLDS_NOTE):
+            self._holds[int(key.removeprefix(_HOLDS_NOTE))] = set(json.loads(text))
+            return True
+        if not key.startswith(_SOCKET_NOTE):
+            return False
+        inode = int(key.removeprefix(_SOCKET_NOTE))
+        match json.loads(text):
+            case [int(protocol), list(place), list(users), target, str(state)]:
+                self._by_inode[inode] = Shared(
+                    inode,
+                    protocol,
+                    Place(*place),
+                    set(users),
+                    Place(*target) if target is not None else None,
+                    bytes.fromhex(state),
+                )
+            case _:
+                raise NewtosError(f"no note of a socket: {key}={text!r}")
+        return True
+
+    def tidy(self) -> None:
+        """After all notes: forget what a generation that died in between left half done."""
+        for held in self._holds.values():
+            held.intersection_update(self._by_inode)
+        for shared in list(self._by_inode.values()):
+            if not self.is_held(shared):
+                self.leave(NOBODY, shared)
+
+    def _keep_holds(self, program: int) -> None:
+        held = sorted(self._holds.get(program, ()))
+        self._note(f"{_HOLDS_NOTE}{program}", json.dumps(held) if held else "")
+
+
+def named_in(text: bytes) -> list[Named]:
+    """Read the list of a message; what is no whole entry is left out."""
+    whole = len(text) - len(text) % _NAMED.size
+    return [Named(*_NAMED.unpack_from(text, at)) for at in range(0, whole, _NAMED.size)]
+
+
+def _to_list(place: Place) -> list[int]:
+    return [place.program, place.area, place.slot, place.generation]

@@ -1,0 +1,150 @@
+"""What programs do with sockets that several of them hold: TOKEN, LEAVE, TAKE, and their ends.
+
+shares.py knows who holds what, moves.py carries sockets from area to area; here is when.
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from newtos_py.servers.syscall.control import ControlMessage
+from newtos_py.servers.syscall.listeners import Listeners, Owner
+from newtos_py.servers.syscall.moves import Mover
+from newtos_py.servers.syscall.program import Program
+from newtos_py.servers.syscall.shares import NOBODY, Shared, Shares, named_in
+
+from newtos_py.kernel._kernel import lib
+from newtos_py.kernel.log import log
+from newtos_py.kernel.server import TCP
+
+
+class Sharing:
+    """The calls, and the ends of programs."""
+
+    def __init__(
+        self,
+        shares: Shares,
+        mover: Mover,
+        listeners: Listeners,
+        *,
+        nobody: Program,
+        admit: Callable[[socket.socket], Program],
+        changed: Callable[[Program], None],
+        make_area: Callable[[Program, int], Awaitable[bool]],
+    ) -> None:
+        """`admit` enters the program behind a token; `changed` has rs keep who one is."""
+        self._shares = shares
+        self._mover = mover
+        self._listeners = listeners
+        self._nobody = nobody
+        self._admit = admit
+        self._changed = changed
+        self._make_area = make_area
+        # Inodes of tokens: one that is read again after a restart is known.
+        self._tokens: dict[int, int] = {}
+
+    def identify(self, program: Program, pid: int, process: int) -> None:
+        """The holder of a token says who it is."""
+        program.pid = pid
+        program.process = os.dup(process)
+        self._changed(program)
+
+    def restored(self, program: Program) -> None:
+        """A program came from a former generation."""
+        self._tokens[os.fstat(program.connection.fileno()).st_ino] = program.number
+
+    def forget(self, program: Program) -> None:
+        """A program is gone."""
+        self._tokens.pop(os.fstat(program.connection.fileno()).st_ino, None)
+
+    async def token(self, program: Program, flags: int, text: bytes, fds: tuple[int, ...]) -> None:
+        """Register sockets; with a connection, admit a program that holds them, too."""
+        named = named_in(text)
+        mine = {(protocol, area.area) for protocol, area in program.areas.items()}
+        known = [each for each in named if (each.protocol, each.area) in mine]
+        self._shares.register(
+            program.number, [each for each in known if self._shares.find(each.inode) is None]
+        )
+        if len(fds) != 1:
+            return
+        inode = os.fstat(fds[0]).st_ino
+        if inode in self._tokens:
+            return
+        child = self._admit(socket.socket(fileno=os.dup(fds[0])))
+        self._tokens[inode] = child.number
+        only = {each.inode for each in named} if flags & lib.NT_TOKEN_ONLY else None
+        self._shares.give(program.number, child.number, only)
+
+    async def leave(self, program: Program, text: bytes) -> bool:
+        """A program closes a socket; True if it has it and nobody else holds it."""
+        named = named_in(text)
+        shared = self._shares.find(named[0].inode) if named else None
+        if shared is None:
+            return True
+        async with shared.lock:
+            return await self._leave_locked(program, shared)
+
+    async def _leave_locked(self, program: Program, shared: Shared) -> bool:
+        if not self._shares.leave(program.number, shared):
+            return False
+        await self._mover.finish(shared)
+        if shared.place.program == program.number:
+            return True
+        self._mover.close(shared.place, shared.protocol)
+        return False
+
+    async def take(
+        self, program: Program, message: ControlMessage, placeholder: int
+    ) -> ControlMessage:
+        """A program uses a socket: bring it there."""
+        shared = self._shares.find(os.fstat(placeholder).st_ino)
+        if shared is None:
+            return message.failed(errno.EBADF)
+        async with shared.lock:
+            return await self._take_locked(program, message, shared)
+
+    async def _take_locked(
+        self, program: Program, message: ControlMessage, shared: Shared
+    ) -> ControlMessage:
+        if not self._shares.is_held_by(program.number, shared):
+            self._shares.add(program.number, shared.inode)
+        answer = replace(message, protocol=shared.protocol, arg=lib.NT_TAKEN_SLOT)
+        if self._is_listener(shared):
+            answer = replace(answer, arg=lib.NT_TAKEN_LISTENER)
+        else:
+            error = await self._mover.move(shared, program.number)
+            if error:
+                return replace(message.failed(error), protocol=shared.protocol)
+            if program.number not in shared.users:
+                shared.users.add(program.number)
+                self._shares.keep(shared)
+        place = shared.place
+        return replace(answer, area=place.area, slot=place.slot, generation=place.generation)
+
+    def _is_listener(self, shared: Shared) -> bool:
+        place = shared.place
+        owner = Owner(place.area, place.slot, place.generation)
+        return shared.protocol == TCP and self._listeners.find(owner) is not None
+
+    async def bury(self, program: Program) -> None:
+        """A program has ended: what others hold lives on, in an area of this server's own."""
+        for shared in self._shares.held_by(program.number):
+            async with shared.lock:
+                if await self._leave_locked(program, shared):
+                    continue  # it goes with its area
+        for shared in self._shares.owned_by(program.number):
+            async with shared.lock:
+                await self._park(shared)
+        self._shares.forget_program(program.number)
+
+    async def _park(self, shared: Shared) -> None:
+        if self._is_listener(shared):
+            return
+        has_room = shared.protocol in self._nobody.areas or await self._make_area(
+            self._nobody, shared.protocol
+        )
+        error = await self._mover.move(shared, NOBODY) if has_room else errno.ENFILE
+        if error:
+            log(f"a socket of a program that ended can't be kept: {os.strerror(error)}")

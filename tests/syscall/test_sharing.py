@@ -1,0 +1,186 @@
+"""Sockets that several programs hold, as the syscall server sees them: over fake transports."""
+
+import errno
+import os
+import socket
+import struct
+import subprocess
+from collections.abc import Callable, Iterator
+
+import fake_transports as fake
+import pytest
+from fake_programs import Shim
+from newtos_py.servers.syscall import SERVER
+from newtos_py.servers.syscall.control import ControlMessage
+from rs_world import World, until
+
+from newtos_py.kernel._kernel import lib
+from newtos_py.kernel.server import TCP
+
+NAMED = struct.Struct("=QIIII")
+SLOT, GENERATION = 3, 7
+PROGRAMS = SERVER.counters.index("programs")
+Fork = Callable[..., Shim]
+
+
+@pytest.fixture
+def placeholder() -> Iterator[int]:
+    with socket.socket(socket.AF_UNIX) as held:
+        yield held.fileno()
+
+
+def named(placeholder: int, area: int = 0) -> bytes:
+    return NAMED.pack(os.fstat(placeholder).st_ino, TCP, area, SLOT, GENERATION)
+
+
+@pytest.fixture
+def fork() -> Iterator[Fork]:
+    """Makes children: what a TOKEN's other end is to the shim."""
+    children: list[Shim] = []
+
+    def fork_one(parent: Shim, text: bytes = b"", flags: int = 0) -> Shim:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            parent.tell(lib.NT_CTL_TOKEN, theirs.fileno(), text=text, arg=flags)
+        children.append(Shim(ours))
+        return children[-1]
+
+    yield fork_one
+    for child in children:
+        child.connection.close()
+
+
+def attach(shim: Shim) -> int:
+    answer = shim.call(lib.NT_CTL_ATTACH, protocol=TCP).message
+    assert answer.error == 0
+    return answer.area
+
+
+def take(shim: Shim, placeholder: int) -> ControlMessage:
+    return shim.call(lib.NT_CTL_TAKE, placeholder, protocol=TCP).message
+
+
+def leave(shim: Shim, placeholder: int) -> int:
+    return shim.call(lib.NT_CTL_LEAVE, text=named(placeholder)).message.arg
+
+
+def moves(world: World) -> tuple[int, int]:
+    return world.counter("tcp0", lib.NT_REQ_MOVE), world.counter("tcp0", lib.NT_REQ_MOVED)
+
+
+def test_a_child_takes_what_it_uses(world: World, shim: Shim, fork: Fork, placeholder: int) -> None:
+    attach(shim)
+    child = fork(shim, named(placeholder))
+    area = attach(child)
+    answer = take(child, placeholder)
+    assert (answer.error, answer.arg, answer.area) == (0, lib.NT_TAKEN_SLOT, area)
+    assert (answer.slot, answer.generation) == (fake.MOVED_SLOT, fake.MOVED_GENERATION)
+    assert take(child, placeholder).slot == fake.MOVED_SLOT
+    assert moves(world) == (1, 1)
+
+
+def test_a_child_without_an_area_is_told_to_attach(
+    shim: Shim, fork: Fork, placeholder: int
+) -> None:
+    attach(shim)
+    child = fork(shim, named(placeholder))
+    answer = take(child, placeholder)
+    assert (answer.error, answer.protocol) == (errno.ENOTCONN, TCP)
+
+
+def test_the_last_to_leave_is_told_so(shim: Shim, fork: Fork, placeholder: int) -> None:
+    attach(shim)
+    child = fork(shim, named(placeholder))
+    grandchild = fork(child)
+    assert leave(child, placeholder) == 0
+    assert leave(grandchild, placeholder) == 0
+    assert leave(shim, placeholder) == 1
+    assert leave(shim, placeholder) == 1
+
+
+def test_a_child_that_ends_holds_nothing(
+    world: World, shim: Shim, fork: Fork, placeholder: int
+) -> None:
+    attach(shim)
+    child = fork(shim, named(placeholder))
+    until(lambda: world.counter("syscall", PROGRAMS) == 2)
+    child.connection.close()
+    until(lambda: world.counter("syscall", PROGRAMS) == 1)
+    assert leave(shim, placeholder) == 1
+
+
+def test_only_what_is_listed_goes_along(shim: Shim, fork: Fork, placeholder: int) -> None:
+    attach(shim)
+    fork(shim, named(placeholder))
+    child = fork(shim, b"", lib.NT_TOKEN_ONLY)
+    assert child.text(lib.NT_CTL_HELLO) == ["web"]
+    with socket.socket(socket.AF_UNIX) as other:
+        child = fork(shim, named(other.fileno()), lib.NT_TOKEN_ONLY)
+        attach(child)
+        assert take(child, other.fileno()).error == 0
+
+
+def test_what_others_hold_outlives_its_program(
+    world: World, shim: Shim, fork: Fork, placeholder: int
+) -> None:
+    attach(shim)
+    child = fork(shim, named(placeholder))
+    shim.connection.close()
+    until(lambda: world.counter("tcp0", lib.NT_REQ_AREA_DEAD) == 1)
+    assert moves(world) == (1, 1)
+    attach(child)
+    assert take(child, placeholder).error == 0
+    assert moves(world) == (2, 2)
+
+
+def test_nobody_else_can_take_it(shim: Shim, placeholder: int) -> None:
+    attach(shim)
+    assert take(shim, placeholder).error == errno.EBADF
+
+
+def test_a_kill_forgets_neither_tokens_nor_references(
+    world: World, shim: Shim, fork: Fork, placeholder: int
+) -> None:
+    area = attach(shim)
+    child = fork(shim, named(placeholder))
+    grandchild = fork(child)
+    world.kill("syscall")
+    assert leave(child, placeholder) == 0
+    world.kill("syscall")
+    assert leave(shim, placeholder) == 0
+    assert attach(grandchild) not in (area,)
+    assert take(grandchild, placeholder).slot == fake.MOVED_SLOT
+    world.kill("syscall")
+    assert take(grandchild, placeholder).slot == fake.MOVED_SLOT
+    assert leave(grandchild, placeholder) == 1
+    assert moves(world) == (1, 1)
+
+
+def test_a_move_that_the_server_died_over_is_finished(
+    world: World, shim: Shim, fork: Fork, placeholder: int
+) -> None:
+    attach(shim)
+    child = fork(shim, named(placeholder))
+    attach(child)
+    world.tell("hold")
+    child.send(lib.NT_CTL_TAKE, placeholder, protocol=TCP)
+    world.kill("syscall")
+    (world.root / "hold").unlink()
+    answer = child.receive().message
+    assert (answer.error, answer.slot) == (0, fake.MOVED_SLOT)
+
+
+def test_a_program_that_ended_still_lets_its_children_in(
+    world: World, shim: Shim, fork: Fork
+) -> None:
+    """A child without a token hands its own in through the connection that it inherited."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        holder = fork(shim)
+        pidfd = os.pidfd_open(process.pid)
+        holder.call(lib.NT_CTL_HELLO, pidfd, arg=process.pid)
+        attach(holder)
+        os.close(pidfd)
+    until(lambda: world.counter("tcp0", lib.NT_REQ_AREA_DEAD) == 1)
+    child = fork(holder, b"", lib.NT_TOKEN_ONLY)
+    assert child.text(lib.NT_CTL_HELLO) == ["web"]
+    attach(child)
