@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from newtos_py.servers.syscall.calls import Calls, Reply
@@ -68,7 +69,7 @@ class SyscallServer:
             mover,
             self._listeners,
             nobody=self._nobody,
-            admit=self._enter,
+            admit=self._enter_by_token,
             changed=self._keep,
             make_area=self._make_area,
         )
@@ -84,7 +85,7 @@ class SyscallServer:
         )
         for message in kept:
             self._restore(message)
-        self._shares.tidy()
+        self._shares.tidy(self._programs)
         for number in list(self._listeners.without_region()):
             self._keeper.note(*self._listeners.no_note(number))
             self._listeners.remove(number)
@@ -134,14 +135,21 @@ class SyscallServer:
         except ProcessLookupError:
             connection.close()
             return
-        self._enter(connection, pid, process)
+        self._enter(self._free_number(), connection, pid, process)
+
+    def _enter_by_token(self, connection: socket.socket, prepare: Callable[[int], None]) -> Program:
+        number = self._free_number()
+        prepare(number)
+        return self._enter(number, connection, 0, None)
+
+    def _free_number(self) -> int:
+        return max(self._programs, default=NOBODY) + 1
 
     def _enter(
-        self, connection: socket.socket, pid: int = 0, process: int | None = None
+        self, number: int, connection: socket.socket, pid: int, process: int | None
     ) -> Program:
         """Serve a new program."""
         connection.setblocking(False)
-        number = max(self._programs, default=NOBODY) + 1
         program = Program(number, pid, connection, process)
         self._programs[number] = program
         self._keep(program)

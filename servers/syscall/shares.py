@@ -12,7 +12,7 @@ notes with rs, written before anything is answered, so the next generation knows
 import asyncio
 import json
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from newtos_py.errors import NewtosError
@@ -174,8 +174,10 @@ class Shares:
                 raise NewtosError(f"no note of a socket: {key}={text!r}")
         return True
 
-    def tidy(self) -> None:
+    def tidy(self, programs: Collection[int]) -> None:
         """After all notes: forget what a generation that died in between left half done."""
+        for program in [each for each in self._holds if each not in programs]:
+            self.forget_program(program)
         for held in self._holds.values():
             held.intersection_update(self._by_inode)
         for shared in list(self._by_inode.values()):

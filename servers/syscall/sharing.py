@@ -30,11 +30,15 @@ class Sharing:
         listeners: Listeners,
         *,
         nobody: Program,
-        admit: Callable[[socket.socket], Program],
+        admit: Callable[[socket.socket, Callable[[int], None]], Program],
         changed: Callable[[Program], None],
         make_area: Callable[[Program, int], Awaitable[bool]],
     ) -> None:
-        """`admit` enters the program behind a token; `changed` has rs keep who one is."""
+        """Take what only the server can do.
+
+        `admit` enters the program behind a token, once what it holds is noted under its number;
+        `changed` has rs keep who a program is; `make_area` makes one for this server itself.
+        """
         self._shares = shares
         self._mover = mover
         self._listeners = listeners
@@ -72,10 +76,13 @@ class Sharing:
         inode = os.fstat(fds[0]).st_ino
         if inode in self._tokens:
             return
-        child = self._admit(socket.socket(fileno=os.dup(fds[0])))
-        self._tokens[inode] = child.number
         only = {each.inode for each in named} if flags & lib.NT_TOKEN_ONLY else None
-        self._shares.give(program.number, child.number, only)
+        # What it holds is noted before rs knows of it: a program that rs knows has all it should.
+        child = self._admit(
+            socket.socket(fileno=os.dup(fds[0])),
+            lambda number: self._shares.give(program.number, number, only),
+        )
+        self._tokens[inode] = child.number
 
     async def leave(self, program: Program, text: bytes) -> bool:
         """A program closes a socket; True if it has it and nobody else holds it."""

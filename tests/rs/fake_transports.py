@@ -2,7 +2,8 @@
 
 status.counter: requests handled by kind (index), areas mapped (10), listeners mapped (11), queues
 (12), areas unmapped (13), listeners unmapped (14). BIND to port 0 gives port 40000; LISTEN on slot
-99 fails with EADDRINUSE. MOVE answers slot 50, generation 500. While a file "hold" is in the folder NEWTOS_FAKES, nothing is answered.
+99 fails with EADDRINUSE. MOVE answers slot 50, generation 500. While a file "hold" is in the folder
+NEWTOS_FAKES, nothing is answered.
 """
 
 # ruff: noqa: ARG002 (a fake need not look at what it is handed)
