@@ -17,13 +17,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
-from newtos_py.bench.lighttpd import PORT, Lighttpd, Site, path_of
+from newtos_py.bench.lighttpd import KEEP_ALIVE_MAX, PORT, Lighttpd, Site, path_of
 from newtos_py.bench.report import BenchError, Summary, summarize, this_machine, write_json
 from newtos_py.bench.sides import CLIENT, LinuxSide, NewtosSide, Side, two_cores
+from newtos_py.bench.steps import Steps
 from newtos_py.bench.switches import SwitchCounter
 from newtos_py.bench.wrk import Load, Measurement, run_wrk, wrk_command
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from newtos_py.errors import NewtosError
@@ -87,18 +87,37 @@ def loads(size_bytes: int) -> list[Load]:
     ]
 
 
+def compare(
+    todo: Sequence[Load], runs: int, seconds: int, requests_a_connection: int = KEEP_ALIVE_MAX
+) -> list[Result]:
+    """Run every load against a lighttpd on newtos and one on Linux."""
+    if shutil.which("wrk") is None:
+        raise BenchError("wrk is missing: apt install wrk")
+    cores = two_cores()
+    with ExitStack() as stack:
+        site = stack.enter_context(Site({load.size_bytes for load in todo}))
+        linux = stack.enter_context(LinuxSide(cores, CONGESTION))
+        newtos = stack.enter_context(NewtosSide(cores))
+        both: tuple[Side, ...] = (newtos, linux)
+        served = []
+        for side in both:
+            server = stack.enter_context(Lighttpd(site, side, requests_a_connection))
+            served.append(Served(side, server.pid))
+            _run(served[-1], todo[0], seconds=1)  # what is measured is warm
+        return measure(served, todo, runs, seconds)
+
+
 def measure(sides: Sequence[Served], todo: Sequence[Load], runs: int, seconds: int) -> list[Result]:
     """Run every load on both sides, in turns."""
     seen: dict[tuple[Load, str], list[Run]] = {}
-    with _progress() as progress:
-        task = progress.add_task("", total=runs * len(todo) * len(sides))
+    with Steps(runs * len(todo) * len(sides)) as steps:
         for number in range(runs):
             for load in todo:
                 for served in sides if number % 2 == 0 else reversed(sides):
                     name = served.side.name
-                    progress.update(task, description=f"{describe(load)} on {name}")
+                    steps.begin(f"{describe(load)} on {name}")
                     seen.setdefault((load, name), []).append(_run(served, load, seconds))
-                    progress.advance(task)
+                    steps.end()
     return [_result(load, seen[load, "newtos"], seen[load, "linux"]) for load in todo]
 
 
@@ -138,13 +157,6 @@ def table_of(results: Sequence[Result]) -> Table:
 def _rate(summary: Summary) -> str:
     spread = (summary.highest - summary.lowest) / summary.median
     return f"{summary.median:,.0f} ({spread:.0%})"
-
-
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    left = TextColumn("left:"), TimeRemainingColumn()
-    columns = TextColumn("{task.description}"), BarColumn(), *left
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _run(served: Served, load: Load, seconds: int) -> Run:
@@ -196,7 +208,8 @@ def main(
     runs = runs or (QUICK_RUNS if quick else RUNS)
     seconds = seconds or (QUICK_SECONDS if quick else SECONDS)
     try:
-        results = _compare([SIZES[size] for size in sizes], runs, seconds)
+        todo = [load for size in sizes for load in loads(SIZES[size])]
+        results = compare(todo, runs, seconds)
     except NewtosError as error:
         sys.exit(f"bench: {error}")
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
@@ -210,22 +223,6 @@ def main(
     }
     path = write_json("http", content, json_file)
     print(f"{CONGESTION} on both sides; written to {path}")
-
-
-def _compare(sizes: Sequence[int], runs: int, seconds: int) -> list[Result]:
-    if shutil.which("wrk") is None:
-        raise BenchError("wrk is missing: apt install wrk")
-    cores = two_cores()
-    todo = [load for size in sizes for load in loads(size)]
-    with ExitStack() as stack:
-        site = stack.enter_context(Site(sizes))
-        linux = stack.enter_context(LinuxSide(cores, CONGESTION))
-        newtos = stack.enter_context(NewtosSide(cores))
-        both: tuple[Side, ...] = (newtos, linux)
-        served = [Served(side, stack.enter_context(Lighttpd(site, side)).pid) for side in both]
-        for each in served:
-            _run(each, todo[0], seconds=1)  # what is measured is warm
-        return measure(served, todo, runs, seconds)
 
 
 if __name__ == "__main__":

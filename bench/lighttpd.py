@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from newtos_py.bench.report import BenchError
@@ -13,12 +13,13 @@ from newtos_py.bench.sides import SERVER, Side
 PORT = 8080
 _START_TIMEOUT_S = 15.0
 _STARTED = "server started"
-# lighttpd's largest, so that a keep-alive connection is kept.
+# Of requests a connection: lighttpd's largest, so that a keep-alive connection is kept.
+KEEP_ALIVE_MAX = 65535
 _CONFIG = """\
 server.document-root = "{root}/files"
 server.errorlog = "{root}/{side}.log"
 server.port = {port}
-server.max-keep-alive-requests = 65535
+server.max-keep-alive-requests = {requests}
 server.max-keep-alive-idle = 60
 server.max-fds = 1024
 """
@@ -27,7 +28,7 @@ server.max-fds = 1024
 class Site:
     """A folder with a file of each size; a context manager."""
 
-    def __init__(self, sizes: Sequence[int]) -> None:
+    def __init__(self, sizes: Iterable[int]) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="newtos-bench-"))
         files = self.root / "files"
         files.mkdir()
@@ -44,11 +45,14 @@ class Site:
 class Lighttpd:
     """lighttpd on one side; a context manager."""
 
-    def __init__(self, site: Site, side: Side) -> None:
+    def __init__(self, site: Site, side: Side, requests: int = KEEP_ALIVE_MAX) -> None:
+        """`requests`: after so many it closes a connection."""
         self._log = site.root / f"{side.name}.log"
         self._log.unlink(missing_ok=True)
         config = site.root / f"{side.name}.conf"
-        config.write_text(_CONFIG.format(root=site.root, side=side.name, port=PORT))
+        config.write_text(
+            _CONFIG.format(root=site.root, side=side.name, port=PORT, requests=requests)
+        )
         command = side.on(SERVER, [find_lighttpd(), "-D", "-f", str(config)])
         self._process = subprocess.Popen(
             command, env=side.environ, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

@@ -1,3 +1,16 @@
+-- Called once a thread: the request is as many of them as the first argument says, sent together.
+function init(args)
+  local requests = {}
+  for i = 1, tonumber(args[1]) do
+    requests[i] = wrk.format()
+  end
+  together = table.concat(requests)
+end
+
+function request()
+  return together
+end
+
 -- Called once at the end of a wrk run: prints what it measured as one line of JSON.
 function done(summary, latency, _)
   local errors = summary.errors

@@ -26,6 +26,8 @@ class Load:
     connections: int
     # A new connection for each request.
     close: bool
+    # Requests that are sent together, before the first answer.
+    pipelined: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ def wrk_command(load: Load, address: str, seconds: int) -> list[str]:
     script = importlib.resources.files("newtos_py.bench") / "wrk.lua"
     header = ["-H", "Connection: close"] if load.close else []
     return ["wrk", "-t1", f"-c{load.connections}", f"-d{seconds}s", "--timeout", "5s",
-            "-s", str(script), *header, f"http://{address}/{load.path}"]  # fmt: skip
+            "-s", str(script), *header, f"http://{address}/{load.path}",
+            "--", str(load.pipelined)]  # fmt: skip
 
 
 def run_wrk(

@@ -27,7 +27,7 @@ MAY_USE: dict[str, set[str]] = {
     "topology": {"net", "kernel"},
     "rs": {"topology", "net", "kernel"},
     "observe": {"rs", "topology", "net", "kernel"},
-    "cli": {"observe", "rs", "topology", "net", "kernel"},
+    "cli": {"bench", "observe", "rs", "topology", "net", "kernel"},
     "bench": {"rs", "sim", "topology", "libc_shim", "net", "kernel"},
     "servers/*": {"net", "kernel"},
     "drivers/*": {"net", "kernel"},

@@ -31,7 +31,10 @@ def test_what_the_package_needs_is_requested_alike(
     pytestconfig: pytest.Config, requested: dict[str, Requirement]
 ) -> None:
     project = tomllib.loads((pytestconfig.rootpath / "pyproject.toml").read_text())
-    needed = project["project"]["dependencies"] + project["build-system"]["requires"]
+    extras = [
+        needed for extra in project["project"]["optional-dependencies"].values() for needed in extra
+    ]
+    needed = project["project"]["dependencies"] + project["build-system"]["requires"] + extras
     for requirement in map(Requirement, needed):
         found = requested[canonicalize_name(requirement.name)]
         assert found.specifier == requirement.specifier, f"{requirement} against {found}"
