@@ -133,14 +133,13 @@ static bool may_double(const struct nt_sock *sock, uint64_t geometry, uint32_t t
 
 bool nt_stream_writable(const struct nt_sock *sock)
 {
-    // sk_stream_is_writeable(): room for at least half of what is queued.
     uint64_t geometry = nt_load_relaxed(&sock->program->tx_geometry);
     uint32_t tail = nt_load_relaxed(&sock->tx_tail);
     uint32_t used = tail - nt_load_acquire(&sock->server->tx_head);
     uint32_t size = nt_geometry_size(geometry);
     if (used > size)
         return true; // impossible: let it find out
-    return size - used >= used / 2 + 1 || may_double(sock, geometry, tail);
+    return nt_ring_writable(size, used) || may_double(sock, geometry, tail);
 }
 
 // The answer where nothing may be sent; 0 if something may. The order is tcp_sendmsg()'s.

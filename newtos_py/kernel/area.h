@@ -41,8 +41,7 @@
 //
 // What the server bumps `events` for: bytes or a datagram, FIN, a change of state, error or names,
 // a reply, and room to send:
-//     byte ring       the room was less than a third of the ring, and is no longer; or tx_max_log2
-//                     grew while the ring was full
+//     byte ring       nt_ring_writable() became true; or tx_max_log2 grew while the ring was full
 //     datagram ring   it held more than 8 since the last such event, and now is empty, or half
 //     empty for the first time
 // Data come before what follows them: rx_tail is stored before RX_FIN and before BROKEN. A server
@@ -308,6 +307,13 @@ static inline bool nt_geometry_can_double(uint64_t geometry, uint32_t tail)
 {
     return nt_geometry_log2(geometry) < NT_RING_LAST_LOG2 &&
            nt_geometry_position(geometry, tail) == 0 && tail != (uint32_t)(geometry >> 8);
+}
+// True if a ring of `size` bytes that holds `used` has room worth telling a writer of: at least
+// half of what it holds, as Linux's sk_stream_is_writeable(). Both sides ask this one, so that a
+// writer is told exactly when it stops waiting.
+static inline bool nt_ring_writable(uint32_t size, uint32_t used)
+{
+    return size - used >= used / 2 + 1;
 }
 static inline uint64_t nt_geometry_double(uint64_t geometry, uint32_t tail)
 {

@@ -206,8 +206,8 @@ static void publish_binding(struct nt_tcp_engine *tcp, struct nt_tcp_dirty *dirt
     nt_txn_crash_point(&tcp->txn);
 }
 
-// Room to send that a writer may wait for (area.h): it was less than a third, and is no longer; or
-// the ring may grow now that it is full.
+// Room to send that a writer may wait for (area.h): now there is enough; or the ring may grow now
+// that it is full.
 static bool writer_wakes(const struct nt_area *area, const struct nt_tcb *t,
                          const struct nt_tcp_dirty *dirty)
 {
@@ -220,11 +220,11 @@ static bool writer_wakes(const struct nt_area *area, const struct nt_tcb *t,
     if (!nt_geometry_valid(geometry))
         return false;
     uint32_t size = nt_geometry_size(geometry);
-    uint32_t was = size - nt_min_u32(tail - dirty->old_tx_head, size);
-    uint32_t is = size - nt_min_u32(tail - server->tx_head, size);
+    uint32_t was = nt_min_u32(tail - dirty->old_tx_head, size); // bytes in the ring
+    uint32_t is = nt_min_u32(tail - server->tx_head, size);
     bool grew = server->tx_max_log2 > dirty->old_tx_max_log2 &&
                 server->tx_max_log2 > nt_geometry_log2(geometry);
-    return (was < size / 3 && is >= size / 3) || (grew && is == 0);
+    return (!nt_ring_writable(size, was) && nt_ring_writable(size, is)) || (grew && is == size);
 }
 
 static void wake_binding(struct nt_tcp_engine *tcp, const struct nt_tcp_dirty *dirty)

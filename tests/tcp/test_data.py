@@ -336,6 +336,33 @@ def test_a_blocked_writer_is_woken(d: Dialogue) -> None:
     assert sock in d.queue.collect()
 
 
+def test_a_writer_is_woken_when_it_may_write(d: Dialogue) -> None:
+    """Sooner by a byte does not count: it would sleep again, and nobody tell it a second time."""
+    sock, peer = connected(d)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)  # of 16 kB for ever
+    written = 0
+    while True:
+        try:
+            written += sock.send(pattern(4096))
+        except BlockingIOError:
+            break
+    heard = 0
+    while (third := written // 3) > heard:
+        while d.heard("10.0.0.3", 5000):
+            said = peer.expect(ACK, len(d.heard("10.0.0.3", 5000)[0].data))
+            heard = said.seq + len(said.data) - 1
+        peer.send(ACK, ack=1 + min(heard, third - 3))
+    d.queue.collect()
+    for acked in range(third - 2, third + 4):
+        assert not sock.poll() & POLLOUT
+        peer.send(ACK, ack=1 + acked)
+        woken = sock in d.queue.collect()
+        if sock.poll() & POLLOUT:
+            break
+    assert sock.poll() & POLLOUT
+    assert woken
+
+
 def test_urgent_data_are_data(d: Dialogue) -> None:
     sock, peer = connected(d)
     peer.send(ACK | 32, b"now")
