@@ -404,6 +404,8 @@ static int local_name(struct nt_sock *sock, struct nt_endpoint *local)
         *local = sock->bound_to;
     } else if (named) {
         copy_name(local, &server->local);
+        if (sock->family == AF_INET6 && sock->bound == 0 && nt_endpoint_is_any(local))
+            memset(local->addr, 0, sizeof local->addr); // ::, whatever was spoken to first
     } else if (sock->type == SOCK_STREAM) {
         struct nt_sock_view view;
         nt_sock_look(sock, &view);

@@ -63,6 +63,15 @@ static inline bool nt_addr_is_loopback(const uint8_t addr[16])
     return (nt_addr_is_v4(addr) && addr[12] == 127) || memcmp(addr, one, sizeof one) == 0;
 }
 
+// Where a program means that speaks to the unspecified address: to the host itself, as on Linux.
+static inline const uint8_t *nt_addr_or_loopback(const uint8_t addr[16])
+{
+    static const uint8_t v4[16] = {[10] = 0xff, 0xff, 127, 0, 0, 1}, v6[16] = {[15] = 1};
+    if (!nt_addr_is_unspecified(addr))
+        return addr;
+    return nt_addr_is_v4(addr) ? v4 : v6;
+}
+
 // 224/4 or ff00::/8.
 static inline bool nt_addr_is_multicast(const uint8_t addr[16])
 {

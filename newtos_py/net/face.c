@@ -26,6 +26,13 @@ int nt_face_ipv4_parse(struct nt_ipv4 *repr, const uint8_t *p, uint64_t len)
 
 void nt_face_ipv4_emit(const struct nt_ipv4 *repr, uint8_t *p) { nt_ipv4_emit(repr, p); }
 
+bool nt_face_ipv6_parse(struct nt_ipv6 *repr, const uint8_t *p, uint64_t len)
+{
+    return nt_ipv6_parse(repr, p, len);
+}
+
+void nt_face_ipv6_emit(const struct nt_ipv6 *repr, uint8_t *p) { nt_ipv6_emit(repr, p); }
+
 bool nt_face_icmp_parse(struct nt_icmp *repr, const uint8_t *p, uint64_t len)
 {
     return nt_icmp_parse(repr, p, len);

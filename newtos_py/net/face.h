@@ -10,6 +10,7 @@
 #include "newtos_py/net/ethernet.h"
 #include "newtos_py/net/icmp.h"
 #include "newtos_py/net/ipv4.h"
+#include "newtos_py/net/ipv6.h"
 #include "newtos_py/net/netconf.h"
 #include "newtos_py/net/udp.h"
 
@@ -19,6 +20,8 @@ bool nt_face_arp_parse(struct nt_arp *repr, const uint8_t *p, uint64_t len);
 void nt_face_arp_emit(const struct nt_arp *repr, uint8_t *p);
 int nt_face_ipv4_parse(struct nt_ipv4 *repr, const uint8_t *p, uint64_t len);
 void nt_face_ipv4_emit(const struct nt_ipv4 *repr, uint8_t *p);
+bool nt_face_ipv6_parse(struct nt_ipv6 *repr, const uint8_t *p, uint64_t len);
+void nt_face_ipv6_emit(const struct nt_ipv6 *repr, uint8_t *p);
 bool nt_face_icmp_parse(struct nt_icmp *repr, const uint8_t *p, uint64_t len);
 bool nt_face_icmp_checksum_ok(const uint8_t *p, uint64_t len);
 void nt_face_icmp_emit(const struct nt_icmp *repr, uint8_t *p, uint64_t len);

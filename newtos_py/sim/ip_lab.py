@@ -202,11 +202,12 @@ class Upper:
 
 @dataclass
 class Limits:
-    """What both interfaces can do."""
+    """What both interfaces can do, and whether there is a way to everywhere."""
 
     mtu: int = 1500
     gso_max: int = 65415
     csum_tx: bool = True
+    gateway: bool = True
 
 
 class IpLab:
@@ -324,4 +325,4 @@ class IpLab:
         )
         addresses = tuple(LocalAddress(*pack_prefix(text), i) for text, i in ADDRESSES)
         default = RouteConfig(pack("0.0.0.0"), 96, pack(GATEWAY), 1)
-        return NetConfig(interfaces, addresses, (default,))
+        return NetConfig(interfaces, addresses, (default,) if limits.gateway else ())

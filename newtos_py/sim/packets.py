@@ -96,6 +96,12 @@ def parse_arp(data: bytes) -> Arp:
     )  # fmt: skip
 
 
+def ipv6(src: str, dst: str, protocol: int, payload: bytes) -> bytes:
+    """A packet of IPv6 (RFC 8200 §3)."""
+    names = ipaddress.IPv6Address(src).packed + ipaddress.IPv6Address(dst).packed
+    return struct.pack(">IHBB", 6 << 28, len(payload), protocol, 64) + names + payload
+
+
 def icmp(kind: int, code: int, rest: int, data: bytes) -> bytes:
     """An ICMP message, checksum included."""
     message = struct.pack(">BBHI", kind, code, 0, rest) + data
@@ -103,7 +109,10 @@ def icmp(kind: int, code: int, rest: int, data: bytes) -> bytes:
 
 
 def pseudo_header(src: str, dst: str, protocol: int, length: int) -> bytes:
-    """What a transport checksum covers besides the segment (RFC 768)."""
+    """What a transport checksum covers besides the segment (RFC 768, RFC 8200 §8.1)."""
+    if ":" in src:
+        names = ipaddress.IPv6Address(src).packed + ipaddress.IPv6Address(dst).packed
+        return names + struct.pack(">II", length, protocol)
     return v4(src) + v4(dst) + struct.pack(">BBH", 0, protocol, length)
 
 

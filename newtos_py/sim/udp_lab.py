@@ -399,6 +399,14 @@ class UdpLab:
         )
         return ref
 
+    def deliver_ipv6(self, payload: bytes, dst: Endpoint, src: Endpoint) -> None:
+        """Hand up a datagram that the host has sent to itself."""
+        header = struct.pack(">HHHH", src[1], dst[1], 8 + len(payload), 0)
+        packet = packets.ipv6(src[0], dst[0], packets.UDP, header + payload)
+        flags = LOOPBACK | CSUM_VALID
+        ref = self.owners[0].put(packet)
+        assert self.ip_in.push(Desc(PACKET, refs=(ref,), flags=flags, l4_offset=40))
+
     def counter(self, name: str) -> int:
         """A counter of the status page."""
         offset = 192 + 8 * 16 + 8 * SERVER.counters.index(name)

@@ -209,8 +209,8 @@ void nt_ip_icmp_error(struct nt_ip *ip, const struct nt_ip_in *in, uint8_t type,
 void nt_ip_icmp_local_error(struct nt_ip *ip, const struct nt_ip_out *out, uint8_t type,
                             uint8_t code, uint32_t rest)
 {
-    if (out->upper >= NT_IP_UPPERS || out->inline_len < QUOTE_MIN)
-        return;
+    if (out->upper >= NT_IP_UPPERS || out->inline_len < QUOTE_MIN || !nt_addr_is_v4(out->src))
+        return; // of IPv6 there is loopback only, where nothing can be wrong
     const struct nt_icmp icmp = {.type = type, .code = code, .rest = rest};
     struct nt_ip_out error = {.protocol = NT_IPPROTO_ICMP, .ttl = NT_IP_DEFAULT_TTL, .df = true};
     nt_addr_copy(error.src, out->src);

@@ -3,6 +3,7 @@
 #include "newtos_py/net/bytes.h"
 #include "newtos_py/net/flow.h"
 #include "newtos_py/net/icmp.h"
+#include "newtos_py/net/ipv6.h"
 #include "servers/ip/icmp.h"
 #include "servers/ip/reassembly.h"
 
@@ -74,7 +75,8 @@ static bool deliver(struct nt_ip *ip, const struct nt_ip_in *in)
         return nt_ip_icmp_input(ip, in);
     default:
         nt_ip_count(ip, NT_IP_COUNT_NO_PROTOCOL);
-        nt_ip_icmp_error(ip, in, NT_ICMP_UNREACHABLE, NT_ICMP_PROTOCOL_UNREACHABLE, 0);
+        if (nt_addr_is_v4(in->src))
+            nt_ip_icmp_error(ip, in, NT_ICMP_UNREACHABLE, NT_ICMP_PROTOCOL_UNREACHABLE, 0);
         return false;
     }
 }
@@ -102,6 +104,26 @@ static enum nt_ipv4_error parse(struct nt_ip_in *in)
         nt_addr_from_v4(in->dst, in->ip.dst);
     }
     return error;
+}
+
+// Reads the header of a packet that we have written ourselves, into memory that is ours.
+static void parse_own(struct nt_ip_in *in)
+{
+    struct nt_ipv6 header;
+    if (!nt_ipv6_parse(&header, in->bytes, in->ref.len)) {
+        enum nt_ipv4_error error = parse(in);
+        nt_assert(error == NT_IPV4_OK);
+        return;
+    }
+    in->ip = (struct nt_ipv4){
+        .protocol = header.next_header,
+        .ttl = header.hop_limit,
+        .tos = header.traffic_class,
+        .header_bytes = NT_IPV6_HEADER_BYTES,
+        .total_bytes = (uint16_t)(NT_IPV6_HEADER_BYTES + header.payload_bytes),
+    };
+    nt_addr_copy(in->src, header.src);
+    nt_addr_copy(in->dst, header.dst);
 }
 
 static void count_error(struct nt_ip *ip, enum nt_ipv4_error error)
@@ -160,8 +182,7 @@ void nt_ip_input_own(struct nt_ip *ip, struct nt_ip_in *in, uint32_t buffer, uin
         .use = ip->buffers.record[buffer].use,
     };
     in->bytes = pool->base + in->ref.offset;
-    enum nt_ipv4_error error = parse(in);
-    nt_assert(error == NT_IPV4_OK); // we wrote it, and nobody else can
+    parse_own(in);
     in->group = in->group || nt_netconf_is_broadcast(&ip->conf, in->dst);
     if (deliver(ip, in))
         nt_buffers_set_state(&ip->buffers, buffer, NT_BUFFER_UP);

@@ -6,6 +6,10 @@
 void nt_ip_loopback(struct nt_ip *ip, const struct nt_ip_out *out)
 {
     uint32_t len;
+    if (out->len > UINT16_MAX - nt_ip_header_bytes(out)) {
+        nt_ip_count(ip, NT_IP_COUNT_TOO_BIG);
+        return;
+    }
     int64_t buffer = nt_ip_gather(ip, out, &len);
     if (buffer < 0)
         return;

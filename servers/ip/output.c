@@ -2,6 +2,7 @@
 
 #include "newtos_py/net/checksum.h"
 #include "newtos_py/net/icmp.h"
+#include "newtos_py/net/ipv6.h"
 #include "newtos_py/net/udp.h"
 #include "servers/ip/ethernet.h"
 #include "servers/ip/fence.h"
@@ -25,7 +26,8 @@ static const struct nt_ip_cached_path *find_path(struct nt_ip *ip, const uint8_t
     if (NT_LIKELY(entry->valid && nt_addr_equal(entry->dst, dst)))
         return entry;
     entry->valid = false;
-    if (!nt_addr_is_v4(dst) || nt_netconf_path(&ip->conf, dst, &entry->path) != 0)
+    bool none = !nt_addr_is_v4(dst) && !nt_netconf_is_local(&ip->conf, dst); // on no wire yet
+    if (none || nt_netconf_path(&ip->conf, dst, &entry->path) != 0)
         return NULL;
     entry->valid = true;
     entry->group = nt_addr_is_multicast(dst) || nt_netconf_is_broadcast(&ip->conf, dst);
@@ -51,6 +53,25 @@ void nt_ip_header(const struct nt_ip_out *out, uint16_t id, uint32_t payload,
     memcpy(repr.src, nt_addr_v4(out->src), 4);
     memcpy(repr.dst, nt_addr_v4(out->dst), 4);
     nt_ipv4_emit(&repr, header);
+}
+
+static void ipv6_header(const struct nt_ip_out *out, uint8_t *header)
+{
+    struct nt_ipv6 repr = {
+        .next_header = out->protocol,
+        .hop_limit = out->ttl,
+        .traffic_class = out->tos,
+        .payload_bytes = (uint16_t)out->len,
+    };
+    nt_addr_copy(repr.src, out->src);
+    nt_addr_copy(repr.dst, out->dst);
+    nt_ipv6_emit(&repr, header);
+}
+
+uint32_t nt_ip_header_bytes(const struct nt_ip_out *out)
+{
+    return nt_addr_is_v4(out->dst) ? (uint32_t)NT_IPV4_HEADER_BYTES
+                                   : (uint32_t)NT_IPV6_HEADER_BYTES;
 }
 
 uint16_t nt_ip_next_id(struct nt_ip *ip, const struct nt_ip_out *out)
@@ -120,15 +141,19 @@ static uint8_t *packet_in(const struct nt_ip *ip, uint32_t buffer)
 
 int64_t nt_ip_gather(struct nt_ip *ip, const struct nt_ip_out *out, uint32_t *len)
 {
-    *len = NT_IPV4_HEADER_BYTES + out->len;
+    uint32_t header_bytes = nt_ip_header_bytes(out);
+    *len = header_bytes + out->len;
     int64_t buffer = nt_buffers_take(&ip->buffers, *len, NT_BUFFER_DELAYED);
     if (buffer < 0) {
         nt_ip_count(ip, NT_IP_COUNT_NO_BUFFER);
         return -1;
     }
     uint8_t *packet = packet_in(ip, (uint32_t)buffer);
-    nt_ip_header(out, nt_ip_next_id(ip, out), out->len, 0, false, packet);
-    if (!copy_payload(ip, out, packet + NT_IPV4_HEADER_BYTES)) {
+    if (nt_addr_is_v4(out->dst))
+        nt_ip_header(out, nt_ip_next_id(ip, out), out->len, 0, false, packet);
+    else
+        ipv6_header(out, packet);
+    if (!copy_payload(ip, out, packet + header_bytes)) {
         nt_ip_release(ip, (uint32_t)buffer);
         nt_ip_count(ip, NT_IP_COUNT_BAD_DESCRIPTOR);
         return -1;
@@ -341,7 +366,8 @@ static void segment(struct nt_ip *ip, const struct nt_desc *desc, uint32_t upper
         return;
     }
     nt_ip_count(ip, NT_IP_COUNT_OUT_SEGMENTS);
-    if (!nt_addr_is_v4(out.src) || !nt_netconf_is_local(&ip->conf, out.src)) {
+    if (nt_addr_is_v4(out.src) != nt_addr_is_v4(out.dst) ||
+        !nt_netconf_is_local(&ip->conf, out.src)) {
         nt_ip_count(ip, NT_IP_COUNT_BAD_SOURCE);
         return;
     }

@@ -27,6 +27,8 @@ void nt_ip_out_from_buffer(const struct nt_ip *ip, uint32_t buffer, uint32_t len
 // The IP header of a packet, `payload` bytes of it following at `fragment_offset`.
 void nt_ip_header(const struct nt_ip_out *out, uint16_t id, uint32_t payload,
                   uint32_t fragment_offset, bool more, uint8_t *header);
+// Of the header that a packet to out->dst has.
+uint32_t nt_ip_header_bytes(const struct nt_ip_out *out);
 // A new IPv4 identification (RFC 6864 §4.3: not repeated soon for a pair of addresses).
 uint16_t nt_ip_next_id(struct nt_ip *ip, const struct nt_ip_out *out);
 // Completes a partial transport checksum, here rather than in the driver. False: a bad reference.

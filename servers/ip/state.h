@@ -191,7 +191,7 @@ struct nt_ip {
 struct nt_ip_in {
     const uint8_t *bytes; // IP header; other processes may write here, so lengths are in `ip`
     struct nt_ref ref;    // the same bytes, as they are handed on
-    struct nt_ipv4 ip;
+    struct nt_ipv4 ip;    // of an IPv6 packet the same fields, without the addresses
     uint8_t src[16];
     uint8_t dst[16];
     uint32_t interface;

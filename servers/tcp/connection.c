@@ -5,10 +5,12 @@
 // a socket closed by its program keeps the slot until its data are acknowledged.
 #include <errno.h>
 
+#include "newtos_py/net/ipv4.h"
+#include "newtos_py/net/ipv6.h"
 #include "servers/tcp/congestion.h"
 #include "servers/tcp/context.h"
 
-enum { IPV4_HEADER_BYTES = 20, IPV6_HEADER_BYTES = 40, MSS_MIN = 64 };
+enum { MSS_MIN = 64 };
 
 struct nt_tcb *nt_tcb_new(struct nt_tcp_engine *tcp)
 {
@@ -76,8 +78,9 @@ void nt_tcb_set_iss(struct nt_tcb *t, uint32_t iss)
 
 void nt_tcb_set_path(struct nt_tcp_engine *tcp, struct nt_tcb *t, const struct nt_path *path)
 {
-    uint32_t headers = NT_TCP_HEADER_BYTES +
-                       (nt_addr_is_v4(t->remote_addr) ? IPV4_HEADER_BYTES : IPV6_HEADER_BYTES);
+    uint32_t headers =
+        NT_TCP_HEADER_BYTES + (nt_addr_is_v4(t->remote_addr) ? (uint32_t)NT_IPV4_HEADER_BYTES
+                                                             : (uint32_t)NT_IPV6_HEADER_BYTES);
     uint32_t mss = path->mtu > headers + MSS_MIN ? path->mtu - headers : MSS_MIN;
     t->mss = t->rcv_mss = (uint16_t)nt_min_u32(mss, UINT16_MAX);
     t->gso_max = path->gso_max;
@@ -184,15 +187,13 @@ void nt_tcb_enter_established(struct nt_tcp_engine *tcp, struct nt_tcb *t)
     }
 }
 
-static const uint8_t loopback[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1};
-
 // Chooses both names; 0 or an errno.
 static uint32_t name_connection(struct nt_tcp_engine *tcp, struct nt_tcb *t,
                                 const struct nt_endpoint *target, struct nt_path *path,
                                 uint32_t *time_wait)
 {
     uint8_t remote[16], local[16];
-    nt_addr_copy(remote, nt_addr_is_unspecified(target->addr) ? loopback : target->addr);
+    nt_addr_copy(remote, nt_addr_or_loopback(target->addr));
     if (nt_addr_is_multicast(remote) || nt_netconf_is_broadcast(&tcp->netconf, remote))
         return ENETUNREACH;
     if (nt_netconf_path(&tcp->netconf, remote, path) != 0)

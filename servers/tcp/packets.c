@@ -5,13 +5,10 @@
 // owner in the same transaction.
 #include "newtos_py/net/checksum.h"
 #include "newtos_py/net/ipv4.h"
+#include "newtos_py/net/ipv6.h"
 #include "servers/tcp/context.h"
 
 enum {
-    IPV6_HEADER_BYTES = 40,
-    IPV6_PAYLOAD_LENGTH = 4,
-    IPV6_SRC = 8,
-    IPV6_DST = 24,
     // Returns that may wait before their owner is woken for them: a small part of its pool.
     RETURNS_BEFORE_BELL = 16,
 };
@@ -51,12 +48,12 @@ static uint32_t parse_ip(struct nt_segment *segment, const uint8_t *ip, uint32_t
         nt_addr_from_v4(segment->dst, nt_ipv4_dst(ip));
         return nt_ipv4_total_bytes(ip);
     }
-    if (len >= IPV6_HEADER_BYTES && nt_ipv4_version(ip) == 6) {
-        nt_addr_copy(segment->src, ip + IPV6_SRC);
-        nt_addr_copy(segment->dst, ip + IPV6_DST);
-        return IPV6_HEADER_BYTES + (uint32_t)nt_get16(ip + IPV6_PAYLOAD_LENGTH);
-    }
-    return 0;
+    struct nt_ipv6 header;
+    if (!nt_ipv6_parse(&header, ip, len))
+        return 0;
+    nt_addr_copy(segment->src, header.src);
+    nt_addr_copy(segment->dst, header.dst);
+    return (uint32_t)NT_IPV6_HEADER_BYTES + header.payload_bytes;
 }
 
 // NULL: counted.

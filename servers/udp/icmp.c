@@ -14,8 +14,22 @@ enum {
     QUOTE_MAX = NT_DESC_INLINE_BYTES - NT_TX_META_BYTES - NT_ICMP_HEADER_BYTES,
 };
 
+// IPv6 is only the host's own loopback: who sent the packet is a socket of ours.
+static void unreachable_on_loopback(struct nt_udp *udp, const struct nt_udp_packet *packet)
+{
+    struct nt_udp_socket *socket =
+        nt_udp_port_find(udp, packet->src, packet->udp.src_port, packet->dst, packet->udp.dst_port,
+                         packet->flow_hash);
+    if (socket != NULL && (socket->flags & NT_UDP_CONNECTED) != 0)
+        nt_udp_socket_error(udp, socket, ECONNREFUSED);
+}
+
 void nt_udp_icmp_unreachable(struct nt_udp *udp, const struct nt_udp_packet *packet)
 {
+    if (!nt_addr_is_v4(packet->src)) {
+        unreachable_on_loopback(udp, packet);
+        return;
+    }
     struct nt_desc *desc = nt_udp_segment(udp);
     if (desc == NULL)
         return;

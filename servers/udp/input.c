@@ -5,6 +5,7 @@
 
 #include "newtos_py/net/bytes.h"
 #include "newtos_py/net/ipv4.h"
+#include "newtos_py/net/ipv6.h"
 #include "servers/udp/icmp.h"
 #include "servers/udp/ports.h"
 #include "servers/udp/ring.h"
@@ -113,6 +114,27 @@ static void datagram(struct nt_udp *udp, struct nt_udp_packet *packet)
 
 // -- Descriptors -----------------------------------------------------------------------------
 
+// Reads names and marks from a private copy of the IP header; false if it is cut off.
+static bool read_ip_header(const uint8_t *bytes, uint32_t len, struct nt_udp_packet *packet)
+{
+    uint8_t header[NT_IPV6_HEADER_BYTES];
+    memcpy(header, bytes, nt_min_u32(len, sizeof header));
+    if (nt_ipv4_version(header) == 4) {
+        nt_addr_from_v4(packet->src, nt_ipv4_src(header));
+        nt_addr_from_v4(packet->dst, nt_ipv4_dst(header));
+        packet->ttl = nt_ipv4_ttl(header);
+        packet->tos = nt_ipv4_tos(header);
+        return true;
+    }
+    if (packet->header_len < NT_IPV6_HEADER_BYTES)
+        return false;
+    nt_addr_copy(packet->src, header + NT_IPV6_SRC);
+    nt_addr_copy(packet->dst, header + NT_IPV6_DST);
+    packet->ttl = header[NT_IPV6_HOP_LIMIT];
+    packet->tos = nt_ipv6_class(header);
+    return true;
+}
+
 // Fills a packet from a descriptor; false if its lengths cannot be.
 static bool read_packet(const struct nt_desc *desc, const uint8_t *bytes,
                         struct nt_udp_packet *packet)
@@ -130,13 +152,7 @@ static bool read_packet(const struct nt_desc *desc, const uint8_t *bytes,
     packet->header_len = desc->l4_offset;
     memset(packet->header, 0, sizeof packet->header);
     memcpy(packet->header, packet->transport, nt_min_u32(packet->len, sizeof packet->header));
-    uint8_t ip_header[NT_IPV4_HEADER_BYTES];
-    memcpy(ip_header, bytes, sizeof ip_header);
-    nt_addr_from_v4(packet->src, nt_ipv4_src(ip_header));
-    nt_addr_from_v4(packet->dst, nt_ipv4_dst(ip_header));
-    packet->ttl = nt_ipv4_ttl(ip_header);
-    packet->tos = nt_ipv4_tos(ip_header);
-    return true;
+    return read_ip_header(bytes, len, packet);
 }
 
 static void handle(struct nt_udp *udp, const struct nt_desc *desc, struct nt_udp_pool *pool)

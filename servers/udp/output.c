@@ -5,6 +5,7 @@
 #include "newtos_py/net/checksum.h"
 #include "newtos_py/net/flow.h"
 #include "newtos_py/net/ipv4.h"
+#include "newtos_py/net/ipv6.h"
 #include "servers/udp/area.h"
 #include "servers/udp/ports.h"
 #include "servers/udp/socket.h"
@@ -192,23 +193,24 @@ struct datagram { // a program's, copied and checked
 static int route(struct nt_udp *udp, const struct nt_udp_socket *socket, uint32_t options,
                  struct datagram *datagram)
 {
-    static const uint8_t localhost[16] = {[10] = 0xff, 0xff, 127, 0, 0, 1};
     const struct nt_endpoint *peer = &datagram->head.peer;
     struct nt_path path;
     if (peer->port == 0 && (socket->flags & NT_UDP_CONNECTED) == 0)
         return EDESTADDRREQ;
     datagram->dst_port = peer->port != 0 ? peer->port : socket->peer_port;
-    nt_addr_copy(datagram->dst, peer->port != 0 ? peer->addr : socket->peer_addr);
-    if (nt_addr_is_unspecified(datagram->dst)) // Linux: to oneself
-        nt_addr_copy(datagram->dst, localhost);
-    if (!nt_addr_is_v4(datagram->dst) || nt_netconf_path(&udp->conf, datagram->dst, &path) != 0)
+    const uint8_t *dst = peer->port != 0 ? peer->addr : socket->peer_addr;
+    nt_addr_copy(datagram->dst, nt_addr_or_loopback(dst));
+    const bool v4 = nt_addr_is_v4(datagram->dst);
+    if (nt_netconf_path(&udp->conf, datagram->dst, &path) != 0)
         return ENETUNREACH;
+    if (!v4 && datagram->head.len > UINT16_MAX - NT_IPV6_HEADER_BYTES - NT_UDP_HEADER_BYTES)
+        return EMSGSIZE; // its header is longer, and there are no fragments
     if (nt_netconf_is_broadcast(&udp->conf, datagram->dst) && (options & NT_OPTION_BROADCAST) == 0)
         return EACCES;
     bool own = !nt_addr_is_unspecified(socket->local_addr) &&
                nt_netconf_is_local(&udp->conf, socket->local_addr);
     nt_addr_copy(datagram->src, own ? socket->local_addr : path.source);
-    return nt_addr_is_v4(datagram->src) ? 0 : ENETUNREACH;
+    return nt_addr_is_v4(datagram->src) == v4 ? 0 : ENETUNREACH;
 }
 
 static void write_headers(const struct nt_udp_socket *socket, uint32_t options,
@@ -257,12 +259,15 @@ static bool put_payload(const struct nt_udp_socket *socket, const uint8_t *ring,
     return true;
 }
 
+static const uint8_t any_v4[16] = {[10] = 0xff, [11] = 0xff};
+
 // Sends one datagram. False: IP's channel is full, try again later.
 static bool send_one(struct nt_udp *udp, struct nt_udp_socket *socket, uint32_t options,
                      struct datagram *datagram, const uint8_t *ring)
 {
     bool referenced = false;
-    int error = nt_udp_port_autobind(udp, socket, options);
+    const uint8_t *dst = datagram->head.peer.port != 0 ? datagram->head.peer.addr : any_v4;
+    int error = nt_udp_port_autobind(udp, socket, dst, options);
     if (error == 0)
         error = route(udp, socket, options, datagram);
     if (error == 0) {
@@ -338,7 +343,7 @@ static int connect(struct nt_udp *udp, struct nt_udp_socket *socket,
     struct datagram datagram = {.head = {.peer = *target}};
     if (socket->flags & NT_UDP_CONNECTED)
         disconnect(udp, socket);
-    int error = nt_udp_port_autobind(udp, socket, options);
+    int error = nt_udp_port_autobind(udp, socket, target->addr, options);
     if (error == 0)
         error = route(udp, socket, options, &datagram);
     if (error != 0)

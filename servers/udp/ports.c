@@ -125,11 +125,14 @@ int nt_udp_port_bind(struct nt_udp *udp, struct nt_udp_socket *socket, const uin
     return 0;
 }
 
-int nt_udp_port_autobind(struct nt_udp *udp, struct nt_udp_socket *socket, uint32_t options)
+int nt_udp_port_autobind(struct nt_udp *udp, struct nt_udp_socket *socket, const uint8_t dst[16],
+                         uint32_t options)
 {
-    static const uint8_t any[16] = {[10] = 0xff, [11] = 0xff};
+    static const uint8_t any[16] = {[10] = 0xff, [11] = 0xff}, any6[16];
     if (socket->local_port != 0)
         return 0;
+    if (!nt_addr_is_v4(dst))
+        return nt_udp_port_bind(udp, socket, any6, 0, options);
     return nt_udp_port_bind(udp, socket, any, 0, options & ~(uint32_t)NT_OPTION_V6ONLY);
 }
 
@@ -140,7 +143,8 @@ static uint32_t score(const struct nt_udp_socket *socket, const uint8_t dst[16],
                       const uint8_t src[16], uint16_t src_port)
 {
     uint32_t points = 1;
-    if ((socket->flags & NT_UDP_V6ONLY) && !nt_addr_is_v4(socket->local_addr) && nt_addr_is_v4(dst))
+    const bool v4 = nt_addr_is_v4(dst), socket_v4 = nt_addr_is_v4(socket->local_addr);
+    if ((socket_v4 && !v4) || (!socket_v4 && v4 && (socket->flags & NT_UDP_V6ONLY)))
         return 0;
     if (!wildcard(socket)) {
         if (!nt_addr_equal(socket->local_addr, dst))

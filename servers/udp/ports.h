@@ -9,8 +9,9 @@
 // bind(2): 0 or an errno. Port 0 chooses one. `options` is enum nt_slot_options.
 int nt_udp_port_bind(struct nt_udp *udp, struct nt_udp_socket *socket, const uint8_t addr[16],
                      uint16_t port, uint32_t options);
-// What the first send or connect of an unbound socket does.
-int nt_udp_port_autobind(struct nt_udp *udp, struct nt_udp_socket *socket, uint32_t options);
+// What the first send or connect, to `dst`, of an unbound socket does.
+int nt_udp_port_autobind(struct nt_udp *udp, struct nt_udp_socket *socket, const uint8_t dst[16],
+                         uint32_t options);
 void nt_udp_port_release(struct nt_udp *udp, struct nt_udp_socket *socket);
 // Puts a recovered socket into the index.
 void nt_udp_port_index(struct nt_udp *udp, struct nt_udp_socket *socket);

@@ -97,8 +97,9 @@ def test_a_source_that_is_not_ours_is_refused(lab: IpLab, src: str) -> None:
     assert lab.counter("bad_source") == 1
 
 
-def test_no_route_is_told(lab: IpLab) -> None:
-    lab.udp.send("fe80::7", UDP_HEADER)
+def test_no_route_is_told() -> None:
+    lab = IpLab(Limits(gateway=False))
+    lab.udp.send("198.51.100.7", UDP_HEADER)
     (error,) = lab.udp.received()
     assert error.kind == ICMP_ERROR
     assert packets.parse_ipv4(lab.udp.payload[0]).payload[:2] == bytes([3, 0])
@@ -262,6 +263,37 @@ def test_packets_to_oneself_come_back(lab: IpLab, dst: str) -> None:
     lab.run()
     assert lab.buffers_free() == (48, 12)
     assert lab.wire.frames() == lab.tap.frames() == []
+
+
+def test_ipv6_comes_back_from_oneself(lab: IpLab) -> None:
+    lab.udp.send("::1", UDP_HEADER, b"echo", src="::1", flags=CSUM_PARTIAL, split=1)
+    (desc,) = lab.udp.received()
+    assert (desc.kind, desc.flags, desc.l4_offset) == (PACKET, LOOPBACK | CSUM_VALID, 40)
+    (packet,) = lab.udp.payload
+    one = bytes(15) + b"\x01"
+    assert packet == struct.pack(">IHBB", 6 << 28, 12, 17, 64) + one + one + UDP_HEADER + b"echo"
+    lab.run()
+    assert lab.buffers_free() == (48, 12)
+
+
+@pytest.mark.parametrize(
+    ("src", "dst", "counter"),
+    [("::1", "fd00::1", "no_route"), ("::1", OUR, "bad_source"), (OUR, "::1", "bad_source")],
+)
+def test_ipv6_goes_nowhere_else(lab: IpLab, src: str, dst: str, counter: str) -> None:
+    lab.udp.send(dst, UDP_HEADER, b"x", src=src)
+    lab.run()
+    assert lab.counter(counter) == 1
+    assert lab.wire.frames() == lab.udp.received() == []
+
+
+def test_an_ipv6_packet_can_be_too_long_for_its_header(lab: IpLab) -> None:
+    lab.udp.send("::1", UDP_HEADER, bytes(65535 - 40 - 8), src="::1")
+    (desc,) = lab.udp.received()
+    assert desc.refs[0].len == 65535
+    lab.udp.send("::1", UDP_HEADER, bytes(65535 - 40 - 7), src="::1")
+    assert lab.udp.received() == []
+    assert lab.counter("too_big") == 1
 
 
 def test_a_super_segment_loops_back_whole(lab: IpLab) -> None:

@@ -127,6 +127,31 @@ def ipv4_bytes(
     return header[:10] + rfc1071(header) + header[12:] + bytes(payload)
 
 
+def ipv6_bytes(payload: int = 20, version: int = 6) -> bytes:
+    return struct.pack(
+        ">IHBB16s16s", version << 28 | 0xB8 << 20, payload, 17, 63, bytes(15) + b"\x01",
+        bytes(range(16)),
+    ) + bytes(20)  # fmt: skip
+
+
+def test_ipv6_both_ways() -> None:
+    repr_ = ffi.new("struct nt_ipv6 *")
+    packet = ipv6_bytes()
+    assert lib.nt_face_ipv6_parse(repr_, packet, len(packet))
+    assert (repr_.next_header, repr_.hop_limit, repr_.traffic_class) == (17, 63, 0xB8)
+    assert repr_.payload_bytes == 20
+    out = ffi.new("uint8_t[40]")
+    lib.nt_face_ipv6_emit(repr_, out)
+    assert bytes(out) == packet[:40]
+
+
+@pytest.mark.parametrize(
+    ("packet", "length"), [(ipv6_bytes(), 39), (ipv6_bytes(21), 60), (ipv6_bytes(version=4), 60)]
+)
+def test_ipv6_refuses(packet: bytes, length: int) -> None:
+    assert not lib.nt_face_ipv6_parse(ffi.new("struct nt_ipv6 *"), packet, length)
+
+
 def test_ipv4_both_ways() -> None:
     repr_ = ffi.new("struct nt_ipv4 *")
     packet = ipv4_bytes(fragment=0x2005)

@@ -399,6 +399,38 @@ def test_who_gets_a_datagram(lab: UdpLab, program: Program) -> None:
     assert [got.payload for got in anybody.receive()] == [b"to localhost"]
 
 
+def test_ipv6_to_oneself(lab: UdpLab, program: Program) -> None:
+    """The socket takes an IPv6 name by its first datagram, and hears of both families."""
+    sock = program.socket()
+    sock.send(b"x", ("::1", 9))
+    (sent,) = lab.sent()
+    assert (sent.src[0], sent.dst) == ("::1", ("::1", 9))
+    local = sock.name()
+    assert local[0] == "::"
+    lab.deliver_ipv6(b"six", ("::1", local[1]), ("::1", 9))
+    lab.deliver(b"four", (OUR, local[1]))
+    got = sock.receive()
+    assert [(one.payload, one.peer[0]) for one in got] == [(b"six", "::1"), (b"four", PEER)]
+
+
+def test_ipv6_is_not_for_sockets_of_ipv4(lab: UdpLab, program: Program) -> None:
+    four, six = program.socket().bound(ANY, 53), program.socket().bound("::1", 54)
+    assert six.connect(("::1", 53)) == 0
+    lab.deliver_ipv6(b"x", ("::1", 53), ("::1", 54))
+    assert four.receive() == []
+    assert six.error() == errno.ECONNREFUSED
+    assert lab.counter("no_port") == 1
+    assert lab.icmp_sent() == []
+
+
+def test_a_datagram_too_long_for_ipv6(program: Program) -> None:
+    sock = program.socket()
+    sock.send(bytes(65488), ("::1", 9))
+    assert sock.error() == errno.EMSGSIZE
+    sock.send(bytes(65487), ("::1", 9))
+    assert sock.error() == 0
+
+
 def test_reuseport_spreads_flows_and_keeps_each(lab: UdpLab, program: Program) -> None:
     group = [program.socket().bound(ANY, 53, REUSEPORT) for _ in range(4)]
     got: list[list[int]] = [[], [], [], []]
