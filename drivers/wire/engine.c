@@ -174,7 +174,7 @@ static int open_wire(struct nt_wire *wire, const struct nt_wire_config *config, 
         nt_emulate_init(&wire->state->emulate, &config->emulation);
         // Or the same frames would meet the same fate after each cold start.
         wire->state->emulate.random += wire->uplink.status->generation;
-        if (wire->tx.tail != 0 || wire->grants_rx.head != 0)
+        if (wire->tx.tail != 0 || wire->grants_tx.tail != 0 || wire->grants_rx.head != 0)
             nt_wire_send_forgot(wire);
     }
     nt_uplink_commit(&wire->uplink);

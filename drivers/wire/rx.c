@@ -161,6 +161,10 @@ uint32_t nt_wire_receive(struct nt_wire *wire, uint64_t now_ns, uint32_t budget)
            nt_uplink_can_hand_up(&wire->uplink)) {
         struct nt_desc desc;
         memcpy(&desc, nt_consumer_slot(rx), offsetof(struct nt_desc, data));
+        // All that the peer lent before it lost its arena stands in the other channel by now. It is
+        // taken first, and dropped with the rest; taken later it would count as lent anew.
+        if (desc.kind == NT_WIRE_DESC_FORGOT && nt_consumer_pending(&wire->grants_rx) != 0)
+            break;
         receive_one(wire, now_ns, &desc);
         nt_consumer_advance(rx);
         nt_txn_crash_point(&wire->uplink.txn);

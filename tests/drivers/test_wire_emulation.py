@@ -244,3 +244,22 @@ def test_the_two_directions_have_fates_of_their_own(make_link: Callable[..., Lin
     assert [number(data) for data in link.a.receive()] != [
         number(data) for data in link.b.receive()
     ]
+
+
+def test_what_an_end_lent_before_it_lost_its_arena_is_never_taken(
+    make_link: Callable[..., Link],
+) -> None:
+    """More of it waits in the channel than the other end takes in a step."""
+    link = make_link(emulation(duplicate_ppb=500_000_000), small=200, large=8)
+    link.settle()
+    for i in range(160):
+        link.b.send(frame(i))
+    for _ in range(11):
+        link.b.step()
+    for _ in range(20):
+        link.a.step()
+        link.a.receive()
+    link.a.arena.map[:] = bytes(link.a.arena.size)
+    link.reboot(0)
+    link.settle()
+    link.check_no_buffer_lost()
