@@ -188,6 +188,7 @@ class Hosts:
                 stdout=output,
                 stderr=output,
                 cwd=cwd or self.directory,
+                process_group=0,  # lighttpd's master passes SIGTERM on to all of its group
             ) as process,
         ):
             try:

@@ -31,7 +31,7 @@ def ask(request: bytes) -> bytes:
                     return b"".join(parts[i] for i in range(count))
         except TimeoutError:
             pass
-    sys.exit(f"no answer to {request[:40]}")
+    sys.exit(f"no answer to {request[:40]!r}")
 
 
 draw = random.Random(3)
