@@ -67,6 +67,22 @@ void nt_sock_listening(struct nt_sock *sock, struct nt_listener *listener)
     nt_sock_unlock(sock);
 }
 
+int nt_sock_joined(struct nt_sock_context *context, struct nt_sock *sock, int family, uint32_t area,
+                   uint32_t slot, uint32_t generation)
+{
+    uint32_t count = nt_load_acquire(&context->area_count), i = 0;
+    while (i < count &&
+           (context->area[i].protocol != IPPROTO_TCP || context->area[i].view.number != area))
+        i++;
+    if (i == count || slot >= context->area[i].view.slots ||
+        !nt_sock_slot_is_free(&context->area[i], slot, generation))
+        return -EBADF;
+    nt_sock_enter_slot(sock, &context->area[i], slot, generation, NULL);
+    nt_sock_init(sock, family, SOCK_STREAM);
+    nt_store_release(&sock->phase, (uint8_t)NT_SOCK_IDLE);
+    return 0;
+}
+
 // -- connect ---------------------------------------------------------------------------------
 
 static bool is_unspec(const struct sockaddr *address)

@@ -19,6 +19,7 @@ Address = tuple[str, int]
 CData = Any  # a cffi object, or a buffer to make one of
 
 _PROTOCOL_TCP = 6
+_AF_INET = socket.AF_INET  # in Program, `socket` is a method
 _ADDRESS_BYTES = 128  # struct sockaddr_storage
 _COLLECT_BATCH = 64
 
@@ -145,6 +146,13 @@ class Program:
             _check(lib.nt_sock_create(self.context, new.sock, family, kind, protocol, self.wake))
         finally:
             self.flush()
+        self.register(new)
+        return new
+
+    def joined(self, area: int, slot: int, generation: int, family: int = _AF_INET) -> "Socket":
+        """A listening socket of another program's, in the slot that JOIN answered."""
+        new = Socket(self)
+        _check(lib.nt_sock_joined(self.context, new.sock, family, area, slot, generation))
         self.register(new)
         return new
 

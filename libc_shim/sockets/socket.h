@@ -162,6 +162,10 @@ int nt_sock_bind_check(struct nt_sock *sock, const struct sockaddr *address, soc
 void nt_sock_bound(struct nt_sock *sock, const struct nt_endpoint *local);
 int nt_sock_listen_check(struct nt_sock *sock);
 void nt_sock_listening(struct nt_sock *sock, struct nt_listener *listener);
+// Makes `sock` (zeroed, or closed) of the slot that NT_CTL_JOIN answered: a socket that another
+// process made listen. -EBADF: no such area or slot. nt_sock_listening() follows.
+int nt_sock_joined(struct nt_sock_context *context, struct nt_sock *sock, int family, uint32_t area,
+                   uint32_t slot, uint32_t generation);
 
 // connect().
 //   TCP: posts the request and returns -EINPROGRESS; called again: -EALREADY while it lasts, then

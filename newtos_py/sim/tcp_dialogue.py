@@ -142,9 +142,11 @@ class Dialogue:
         self._stray: deque[Segment] = deque()
         self._numbers = iter(range(1, 1 << 30))
         self._listeners = iter(range(4))
+        self._regions: dict[Socket, tuple[int, _C]] = {}
         self._awake = shim.new("uint32_t *")
         self.program = self._attach(0)
         self.queue = Queue(self.program, lib.NT_SIM_QUEUE)
+        self.queues = {0: self.queue}
         assert self.request(lib.NT_REQ_AREA_NEW, arg=77).error == 0
 
     # -- Time and steps --
@@ -306,11 +308,38 @@ class Dialogue:
             options=ident.options, arg=number,
         )  # fmt: skip
         if not reply.error:
-            entries = region.entries
-            ring = ffi.buffer(ffi.cast("char *", region.header), 4096 + entries * 64)
-            claims = ffi.buffer(ffi.cast("char *", region.claims), 64 + 4096 * 8)
-            sock.listening(ring, claims, entries)
+            self._regions[sock] = number, region
+            self._open_region(sock, region)
         return int(reply.error)
+
+    @staticmethod
+    def _open_region(sock: Socket, region: _C) -> None:
+        entries = region.entries
+        ring = ffi.buffer(ffi.cast("char *", region.header), 4096 + entries * 64)
+        claims = ffi.buffer(ffi.cast("char *", region.claims), 64 + 4096 * 8)
+        sock.listening(ring, claims, entries)
+
+    def other_program(self, area: int) -> Program:
+        """Another program, with an area of its own."""
+        program = self._attach(area)
+        self.queues[area] = Queue(program, lib.NT_SIM_QUEUE)
+        assert self.request(lib.NT_REQ_AREA_NEW, area=area, arg=77 + area).error == 0
+        return program
+
+    def join(self, sock: Socket, program: Program, area: int) -> Socket:
+        """Let another program accept from a listening socket, too."""
+        number, region = self._regions[sock]
+        reply = self.request(lib.NT_REQ_JOIN, area=area, arg=number)
+        assert reply.error == 0
+        joined = program.joined(area, reply.slot, reply.generation)
+        joined.set_queue(lib.NT_SIM_QUEUE)
+        self._open_region(joined, region)
+        self._regions[joined] = number, region
+        return joined
+
+    def region_number(self, sock: Socket) -> int:
+        """The number of a listening socket's region."""
+        return self._regions[sock][0]
 
     def connect(self, sock: Socket, port: int, address: str = THEIRS) -> None:
         """Begin to connect; the SYN is on its way when this returns."""

@@ -415,7 +415,7 @@ struct nt_listener *nt_sim_host_listener(struct nt_sim_host *host, uint32_t numb
     nt_assert(number < NT_SIM_LISTENERS);
     struct listener *listener = &host->listener[number];
     uint32_t entries = 2;
-    while (entries < backlog + 1)
+    while (entries < backlog + 2)
         entries *= 2;
     unmap(&listener->ring);
     unmap(&listener->claims);

@@ -50,8 +50,8 @@ def make_listener(number: int, backlog: int) -> m.KeepListener:
 
 
 def entries_for(backlog: int) -> int:
-    """A power of two with room for the backlog and one more, as on Linux."""
-    wanted = max(_ENTRIES_MIN, min(backlog + 1, lib.NT_LISTENER_ENTRIES_MAX))
+    """A power of two with room for the backlog, one more (as on Linux), and one to spare."""
+    wanted = max(_ENTRIES_MIN, min(backlog + 2, lib.NT_LISTENER_ENTRIES_MAX))
     return 1 << (wanted - 1).bit_length()
 
 

@@ -77,13 +77,22 @@ static int audit_tcb(const struct nt_tcp_engine *tcp, uint32_t i, const struct r
     if (nt_tcb_has_slot(t)) {
         uint32_t binding = nt_tcp_binding_index(tcp, t->area, t->slot);
         CHECK(binding != NT_NO_INDEX, i);
-        CHECK(tcp->binding[binding].kind == NT_TCP_BINDING_TCB, i);
+        if (tcp->binding[binding].kind == NT_TCP_BINDING_LEFT) { // it is about to arrive elsewhere
+            CHECK(tcp->binding[binding].object == t->accept_index, i);
+            binding = t->accept_index;
+            CHECK(tcp->binding[binding].kind == NT_TCP_BINDING_ARRIVING, i);
+        } else {
+            CHECK(tcp->binding[binding].kind == NT_TCP_BINDING_TCB, i);
+        }
         CHECK(tcp->binding[binding].object == i, i);
         CHECK(tcp->binding[binding].generation == t->generation, i);
     } else {
         CHECK(t->state != NT_TCP_CLOSED, i);
     }
-    CHECK(t->listener == NT_NO_INDEX || t->state == NT_TCP_SYN_RCVD, i);
+    if (t->listener != NT_NO_INDEX) {
+        CHECK(t->state == NT_TCP_SYN_RCVD || nt_tcb_offered(t), i);
+        CHECK(tcp->listener[t->listener].state != NT_TCP_LISTENER_FREE, i);
+    }
     if (audit_sequence(t, i, report) != 0)
         return -1;
     if (!nt_tcb_connected(t))
@@ -112,6 +121,9 @@ static int audit_bindings(const struct nt_tcp_engine *tcp, const struct report *
         } else if (b->kind == NT_TCP_BINDING_LISTENER) {
             CHECK(b->object < tcp->config.shape.listeners, i);
             CHECK(tcp->listener[b->object].state != NT_TCP_LISTENER_FREE, i);
+        } else if (b->kind == NT_TCP_BINDING_ARRIVING) {
+            CHECK(b->object < tcp->config.shape.tcbs, i);
+            CHECK(tcp->tcb[b->object].accept_index == i, i);
         }
     }
     for (uint32_t area = 0; area < NT_TCP_AREAS; area++)
@@ -139,6 +151,54 @@ static int audit_time_waits(const struct nt_tcp_engine *tcp, const struct report
     return 0;
 }
 
+// Every member is in the list, and the one that speaks for all is one of them.
+static int audit_members(const struct nt_tcp_engine *tcp, uint32_t i, const struct report *report)
+{
+    const struct nt_tcp_listener *listener = &tcp->listener[i];
+    const struct nt_tcp_listener_private *own = &tcp->listeners[i];
+    uint32_t count = 0, members = 0;
+    bool spoken_for = listener->area == NT_TCP_NO_AREA && own->member_count == 0;
+    for (uint32_t at = own->members; at != NT_NO_INDEX; at = tcp->binding_next[at]) {
+        CHECK(count++ < own->member_count, i);
+        CHECK(tcp->binding[at].kind == NT_TCP_BINDING_LISTENER && tcp->binding[at].object == i, i);
+        if (nt_tcp_binding_area(tcp, at) == listener->area &&
+            nt_tcp_binding_slot(tcp, at) == listener->slot)
+            spoken_for = tcp->binding[at].generation == listener->generation;
+    }
+    for (uint32_t at = 0; at < tcp->config.shape.binding_pages * NT_TCP_BINDING_PAGE; at++)
+        members += nt_tcp_binding_area(tcp, at) != NT_TCP_NO_AREA &&
+                   tcp->binding[at].kind == NT_TCP_BINDING_LISTENER && tcp->binding[at].object == i;
+    CHECK(count == own->member_count && count == members, i);
+    CHECK(spoken_for, i);
+    CHECK(own->shared || own->member_count <= 1, i);
+    CHECK(listener->state == NT_TCP_LISTENER_CLOSING || count != 0 || listener->held, i);
+    return 0;
+}
+
+// An offered connection that may still be claimed is what its entry says. (Claim words are the
+// programs', and prove nothing.)
+static int audit_offered(const struct nt_tcp_engine *tcp, uint32_t i, const struct report *report)
+{
+    const struct nt_tcp_listener *listener = &tcp->listener[i];
+    const struct nt_tcp_listener_private *own = &tcp->listeners[i];
+    if (own->region == NT_NO_INDEX || !tcp->region[own->region].mapped ||
+        tcp->region[own->region].number != listener->number)
+        return 0;
+    const struct nt_listener *region = &tcp->region[own->region].view;
+    for (uint32_t n = 0; n < tcp->config.shape.tcbs; n++) {
+        const struct nt_tcb *t = &tcp->tcb[n];
+        if (t->state == NT_TCP_FREE || t->listener != i || !nt_tcb_offered(t) ||
+            nt_seq_lt(t->accept_index, listener->accept_head))
+            continue;
+        CHECK(nt_seq_lt(t->accept_index, listener->accept_tail), n);
+        const struct nt_accept_entry *entry =
+            &region->entry[t->accept_index & (region->entries - 1)];
+        CHECK(entry->area == t->area && entry->slot == t->slot, n);
+        CHECK(entry->generation == t->generation, n);
+    }
+    return 0;
+}
+
 static int audit_listeners(const struct nt_tcp_engine *tcp, const struct report *report)
 {
     for (uint32_t i = 0; i < tcp->config.shape.listeners; i++) {
@@ -150,6 +210,8 @@ static int audit_listeners(const struct nt_tcp_engine *tcp, const struct report 
         for (uint32_t n = 0; n < tcp->config.shape.tcbs; n++)
             requests += tcp->tcb[n].state == NT_TCP_SYN_RCVD && tcp->tcb[n].listener == i;
         CHECK(tcp->listeners[i].syn_count == requests, i);
+        if (audit_members(tcp, i, report) != 0 || audit_offered(tcp, i, report) != 0)
+            return -1;
     }
     return 0;
 }

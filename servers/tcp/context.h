@@ -137,7 +137,14 @@ struct nt_tcp_listener_private {
     uint32_t next;   // of its port bucket
     uint32_t region; // index of its region, NT_NO_INDEX: not mapped
     uint32_t syn_count;
-    uint32_t scan; // CLOSING: TCBs looked at so far
+    uint32_t scan;    // CLOSING: TCBs looked at so far
+    uint32_t members; // bindings, by binding_next[]
+    uint32_t member_count;
+    uint32_t turn;         // the member to be considered first
+    bool shared;           // it has several members, or claims of such a time are not settled
+    bool ask_again;        // requests may end now that there is a member
+    uint64_t tell_ns;      // when all are told of what is open still; 0: nothing to tell
+    uint64_t tell_step_ns; // until they are told again
 };
 
 struct nt_tcp_region { // a mapped listener region
@@ -193,7 +200,7 @@ struct nt_tcp_engine {
     struct nt_tcp_page *page;
     uint16_t *page_free;
     uint32_t page_free_count;
-    uint32_t *binding_next; // free list links
+    uint32_t *binding_next; // links: free list, fences, members of a listener
     uint8_t *binding_dirty;
     struct nt_tcp_dirty *dirty; // bindings to publish
     uint32_t dirty_count;
@@ -203,6 +210,8 @@ struct nt_tcp_engine {
     uint32_t *dirty_listener; // accept_tail is to be published
     uint32_t dirty_listener_count;
     uint32_t closing_listeners;
+    uint32_t telling; // listeners whose tell_ns is set
+    bool unsettled;   // acceptors died, or claims had to wait
     uint32_t dying_areas;
     uint32_t fenced_first; // bindings that wait for a fence, in the order of their fences
     uint32_t fenced_last;
@@ -329,6 +338,10 @@ static inline bool nt_tcb_acks_on_read(const struct nt_tcb *t)
     return !answered && t->ack_deadline_ms != 0 && t->rcv_acked != t->rcv_nxt;
 }
 static inline bool nt_tcb_has_slot(const struct nt_tcb *t) { return t->area != NT_TCP_NO_AREA; }
+static inline bool nt_tcb_offered(const struct nt_tcb *t) // to accept()
+{
+    return (t->flags & (NT_TCB_PASSIVE | NT_TCB_TAKEN)) == NT_TCB_PASSIVE && nt_tcb_has_slot(t);
+}
 
 // The mapped area of a TCB's slot, NULL if it has none or it is not mapped.
 static inline struct nt_area *nt_tcb_area(struct nt_tcp_engine *tcp, const struct nt_tcb *t)
@@ -491,20 +504,53 @@ struct nt_tcp_listener *nt_tcp_listener_find(struct nt_tcp_engine *tcp, const ui
                                              uint16_t remote_port);
 uint32_t nt_tcp_listen(struct nt_tcp_engine *tcp, uint32_t binding, uint32_t number,
                        uint32_t options);
-void nt_tcp_listener_close(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener);
-// Goes on with closing listeners; how much was done.
-uint32_t nt_tcp_listeners_close_some(struct nt_tcp_engine *tcp, uint32_t budget);
-// A connection of that name was accepted: the queue is as long as its claims say.
-void nt_tcp_accept_seen(struct nt_tcp_engine *tcp, const struct nt_tcb *t);
+void nt_tcp_listener_unlink(struct nt_tcp_engine *tcp, uint32_t index);
+void nt_tcp_input_listen(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener,
+                         struct nt_segment *segment, uint32_t after_seq, bool has_after);
+void nt_tcp_listener_forget_syn(struct nt_tcp_engine *tcp, struct nt_tcb *t);
+
+// acceptors.c: members of listeners, and what is offered to them.
+struct nt_listener *nt_tcp_listener_region(struct nt_tcp_engine *tcp,
+                                           const struct nt_tcp_listener *listener);
+struct nt_tcp_listener *nt_tcp_listener_numbered(struct nt_tcp_engine *tcp, uint32_t number);
+void nt_tcp_listener_publish_later(struct nt_tcp_engine *tcp,
+                                   const struct nt_tcp_listener *listener);
+void nt_tcp_member_link(struct nt_tcp_engine *tcp, uint32_t binding); // private; recover's
+void nt_tcp_member_add(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener,
+                       uint32_t binding);
+void nt_tcp_member_remove(struct nt_tcp_engine *tcp, uint32_t binding);
+uint32_t nt_tcp_member_of(const struct nt_tcp_engine *tcp, const struct nt_tcp_listener *listener,
+                          uint32_t area);
+uint32_t nt_tcp_join(struct nt_tcp_engine *tcp, uint32_t number, uint32_t area, uint32_t *binding);
+void nt_tcp_tell_all(struct nt_tcp_engine *tcp, const struct nt_tcp_listener *listener);
+uint32_t nt_tcp_acceptors_look(struct nt_tcp_engine *tcp);
+uint64_t nt_tcp_acceptors_next_ns(const struct nt_tcp_engine *tcp);
 bool nt_tcp_accept_queue_full(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener);
 // Binds a connection that completed its handshake to a slot, and offers it to accept(). False: no
 // room just now.
 bool nt_tcp_offer(struct nt_tcp_engine *tcp, struct nt_tcb *t);
-struct nt_listener *nt_tcp_listener_region(struct nt_tcp_engine *tcp,
-                                           const struct nt_tcp_listener *listener);
-void nt_tcp_input_listen(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener,
-                         struct nt_segment *segment, uint32_t after_seq, bool has_after);
-void nt_tcp_listener_forget_syn(struct nt_tcp_engine *tcp, struct nt_tcb *t);
+bool nt_tcp_offer_elsewhere(struct nt_tcp_engine *tcp, struct nt_tcb *t);
+struct nt_tcb *nt_tcp_settle_last(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener,
+                                  const struct nt_listener *region, uint32_t index);
+uint32_t nt_tcp_accept_claimed(struct nt_tcp_engine *tcp, uint32_t binding, uint32_t number,
+                               uint32_t index);
+bool nt_tcp_accept_seen(struct nt_tcp_engine *tcp, struct nt_tcb *t);
+bool nt_tcp_died_accepting(struct nt_tcp_engine *tcp, struct nt_tcb *t, bool entered);
+
+// listen_end.c
+void nt_tcp_listener_close(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener);
+void nt_tcp_member_leave(struct nt_tcp_engine *tcp, uint32_t binding);
+bool nt_tcp_unlisten(struct nt_tcp_engine *tcp, uint32_t binding, struct nt_request *request);
+bool nt_tcp_hold(struct nt_tcp_engine *tcp, uint32_t number, bool hold);
+// Goes on with closing listeners; how much was done.
+uint32_t nt_tcp_listeners_close_some(struct nt_tcp_engine *tcp, uint32_t budget);
+
+// move.c
+void nt_tcp_move_offered(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t to);
+uint32_t nt_tcp_move(struct nt_tcp_engine *tcp, struct nt_request *request);
+uint32_t nt_tcp_moved(struct nt_tcp_engine *tcp, const struct nt_request *request);
+void nt_tcp_move_died(struct nt_tcp_engine *tcp, uint32_t to);
+void nt_tcp_slot_left(struct nt_tcp_engine *tcp, uint32_t binding, bool dead);
 
 // slots.c: bindings of slots, grants, and what the program sees.
 uint32_t nt_tcp_slot_take(struct nt_tcp_engine *tcp, uint32_t area); // a binding, or NT_NO_INDEX
@@ -531,6 +577,7 @@ void nt_tcp_wake_slot(struct nt_tcp_engine *tcp, struct nt_area *area, uint32_t 
 
 // program.c: what programs tell us through their areas.
 uint32_t nt_tcp_sweep_areas(struct nt_tcp_engine *tcp, uint32_t budget);
+void nt_tcp_sweep_slot(struct nt_tcp_engine *tcp, uint32_t area, uint32_t slot);
 // The program's end of the stream: FIN after tx_end.
 void nt_tcp_queue_fin(struct nt_tcp_engine *tcp, struct nt_tcb *t);
 bool nt_tcp_areas_waiting(const struct nt_tcp_engine *tcp);

@@ -310,6 +310,8 @@ static uint32_t step(void *context, uint64_t now_ns, uint32_t budget)
     done += nt_tcp_handle_requests(tcp, budget);
     done += nt_tcp_handle_packets(tcp, budget);
     done += nt_tcp_sweep_areas(tcp, budget);
+    if (NT_UNLIKELY(tcp->telling != 0 || tcp->unsettled))
+        done += nt_tcp_acceptors_look(tcp);
     if (NT_UNLIKELY(tcp->closing_listeners != 0))
         done += nt_tcp_listeners_close_some(tcp, budget);
     if (NT_UNLIKELY(tcp->dying_areas != 0))
@@ -336,14 +338,14 @@ static uint64_t next_deadline(void *context)
 {
     enum { LOOK_AGAIN_NS = 1000000 };
     const struct nt_tcp_engine *tcp = context;
-    uint64_t first = nt_tcp_timers_next_ns(tcp);
+    uint64_t first = nt_min_u64(nt_tcp_timers_next_ns(tcp), nt_tcp_acceptors_next_ns(tcp));
     if (tcp->tw_first != NT_NO_INDEX) {
         int32_t ahead = (int32_t)(tcp->time_wait[tcp->tw_first].expires_ms - tcp->now_ms);
         uint64_t tick = tcp->now_ns / NT_TCP_TICK_NS + (uint32_t)(ahead > 0 ? ahead : 0);
         first = nt_min_u64(first, tick * NT_TCP_TICK_NS);
     }
     if (nt_tcp_lists_waiting(tcp) || tcp->fenced_first != NT_NO_INDEX || tcp->reply_waiting ||
-        tcp->closing_listeners != 0)
+        tcp->closing_listeners != 0 || tcp->unsettled)
         first = nt_min_u64(first, tcp->now_ns + LOOK_AGAIN_NS);
     return first;
 }

@@ -76,7 +76,11 @@ enum nt_tcp_counter { // nt_status.counter; the names are in servers/tcp/__init_
     NT_TCP_ACTIVITY_LOOKS = 40,
     NT_TCP_LOSS_PROBES = 41,
     NT_TCP_SPURIOUS_LOSSES = 42,
-    NT_TCP_COUNTERS = 43,
+    NT_TCP_ACCEPT_MOVES = 43,     // connections that another acceptor than the chosen one took
+    NT_TCP_ACCEPT_AGAIN = 44,     // entered once more: a dead acceptor's, or a dead listener's
+    NT_TCP_ACCEPT_REMINDERS = 45, // all were told of what one had not taken
+    NT_TCP_MOVES = 46,            // sockets that went to another area
+    NT_TCP_COUNTERS = 47,
 };
 
 struct nt_tcp_shape { // sizes of the arena's tables

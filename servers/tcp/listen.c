@@ -1,38 +1,12 @@
-// listen.c: listening sockets: SYN queue, accept ring and the end of both.
+// listen.c: listening sockets and the connection requests to them.
 //
 // A connection request makes a TCB in SYN-RCVD, counted against the listener's backlog. When the
-// handshake completes the connection is bound to a slot of the listening program's area and put
-// into the accept ring (listener.h); where there is no room for it, the last ACK is dropped, and
-// comes again (as Linux does). Claiming it is the program's business: the claim words say how far
-// the ring is taken.
-//
-// A listener that closes resets what nobody accepted. It withdraws an entry with a claim word of
-// its own making, so that a restarted server tells those it withdrew from those a program took.
+// handshake completes the connection is bound to a slot of an acceptor's area and put into the
+// accept ring (acceptors.c); where there is no room for it, the last ACK is dropped, and comes
+// again (as Linux does). How a listener ends is in listen_end.c.
 #include <errno.h>
 
 #include "servers/tcp/context.h"
-
-struct nt_listener *nt_tcp_listener_region(struct nt_tcp_engine *tcp,
-                                           const struct nt_tcp_listener *listener)
-{
-    struct nt_tcp_listener_private *own = &tcp->listeners[listener - tcp->listener];
-    for (uint32_t i = 0; own->region == NT_NO_INDEX && i < tcp->config.shape.listeners; i++)
-        if (tcp->region[i].mapped && tcp->region[i].number == listener->number)
-            own->region = i;
-    if (own->region == NT_NO_INDEX || !tcp->region[own->region].mapped ||
-        tcp->region[own->region].number != listener->number)
-        return NULL;
-    return &tcp->region[own->region].view;
-}
-
-static void publish_later(struct nt_tcp_engine *tcp, const struct nt_tcp_listener *listener)
-{
-    uint32_t index = (uint32_t)(listener - tcp->listener);
-    for (uint32_t i = 0; i < tcp->dirty_listener_count; i++)
-        if (tcp->dirty_listener[i] == index)
-            return;
-    tcp->dirty_listener[tcp->dirty_listener_count++] = index;
-}
 
 // -- Finding
 // ---------------------------------------------------------------------------------------
@@ -44,7 +18,7 @@ void nt_tcp_listener_link(struct nt_tcp_engine *tcp, uint32_t index)
     *bucket = index;
 }
 
-static void unlink_listener(struct nt_tcp_engine *tcp, uint32_t index)
+void nt_tcp_listener_unlink(struct nt_tcp_engine *tcp, uint32_t index)
 {
     uint32_t *link = &tcp->port_bucket[tcp->listener[index].port % NT_TCP_PORT_BUCKETS];
     while (*link != index)
@@ -134,13 +108,12 @@ uint32_t nt_tcp_listen(struct nt_tcp_engine *tcp, uint32_t binding, uint32_t num
         .state = NT_TCP_LISTENER_OPEN,
         .options = (uint8_t)options,
         .port = port,
-        .area = (uint16_t)nt_tcp_binding_area(tcp, binding),
-        .slot = (uint16_t)nt_tcp_binding_slot(tcp, binding),
-        .generation = b->generation,
+        .area = NT_TCP_NO_AREA,
         .number = number,
     };
     nt_addr_copy(listener->addr, addr);
-    tcp->listeners[index] = (struct nt_tcp_listener_private){.region = NT_NO_INDEX};
+    tcp->listeners[index] =
+        (struct nt_tcp_listener_private){.region = NT_NO_INDEX, .members = NT_NO_INDEX};
     struct nt_listener *region = nt_tcp_listener_region(tcp, listener);
     if (region == NULL) {
         listener->state = NT_TCP_LISTENER_FREE;
@@ -149,9 +122,9 @@ uint32_t nt_tcp_listen(struct nt_tcp_engine *tcp, uint32_t binding, uint32_t num
     listener->backlog = region->header->backlog;
     // The region may have been another server generation's: go on where its tail is.
     listener->accept_head = listener->accept_tail = region->header->tail;
+    nt_store_relaxed(&region->header->number, number);
     nt_txn_crash_point(&tcp->txn);
-    b->kind = NT_TCP_BINDING_LISTENER;
-    b->object = index;
+    nt_tcp_member_add(tcp, listener, binding);
     if (bound != NULL) {
         nt_tcb_free(tcp, bound);
     }
@@ -160,40 +133,6 @@ uint32_t nt_tcp_listen(struct nt_tcp_engine *tcp, uint32_t binding, uint32_t num
 }
 
 // -- Connection requests -----------------------------------------------------------------------
-
-// Entries that nobody has taken yet, after looking at the claims.
-static uint32_t accept_queue(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener,
-                             const struct nt_listener *region)
-{
-    uint32_t head = listener->accept_head;
-    while (head != listener->accept_tail && !nt_listener_is_open(region, head))
-        head++;
-    if (head != listener->accept_head) {
-        nt_tcp_listener_touch(tcp, listener);
-        listener->accept_head = head;
-    }
-    return listener->accept_tail - head;
-}
-
-// Linux lets one more wait than the backlog says.
-bool nt_tcp_accept_queue_full(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener)
-{
-    struct nt_listener *region = nt_tcp_listener_region(tcp, listener);
-    if (region == NULL)
-        return true;
-    uint32_t most = nt_min_u32(listener->backlog + 1, region->entries);
-    return accept_queue(tcp, listener, region) >= most ||
-           !nt_listener_reusable(region, listener->accept_tail);
-}
-
-void nt_tcp_accept_seen(struct nt_tcp_engine *tcp, const struct nt_tcb *t)
-{
-    struct nt_tcp_listener *listener =
-        nt_tcp_listener_find(tcp, t->local_addr, t->local_port, t->remote_addr, t->remote_port);
-    struct nt_listener *region = listener == NULL ? NULL : nt_tcp_listener_region(tcp, listener);
-    if (region != NULL)
-        (void)accept_queue(tcp, listener, region);
-}
 
 static bool syn_queue_full(struct nt_tcp_engine *tcp, const struct nt_tcp_listener *listener)
 {
@@ -204,7 +143,7 @@ static bool syn_queue_full(struct nt_tcp_engine *tcp, const struct nt_tcp_listen
 
 void nt_tcp_listener_forget_syn(struct nt_tcp_engine *tcp, struct nt_tcb *t)
 {
-    if (t->listener == NT_NO_INDEX)
+    if (t->listener == NT_NO_INDEX || t->state != NT_TCP_SYN_RCVD)
         return;
     tcp->listeners[t->listener].syn_count--;
     t->listener = NT_NO_INDEX;
@@ -214,7 +153,7 @@ static void inherit_options(struct nt_tcp_engine *tcp, struct nt_tcb *t,
                             const struct nt_tcp_listener *listener)
 {
     t->options = listener->options;
-    if (!tcp->areas[listener->area].attached)
+    if (listener->area == NT_TCP_NO_AREA || !tcp->areas[listener->area].attached)
         return;
     const struct nt_slot_program *program =
         &tcp->areas[listener->area].view.slot_program[listener->slot];
@@ -264,148 +203,4 @@ void nt_tcp_input_listen(struct nt_tcp_engine *tcp, struct nt_tcp_listener *list
     tcp->listeners[t->listener].syn_count++;
     nt_tcp_count(tcp, NT_TCP_PASSIVE_OPENS);
     nt_tcp_send_control(tcp, t);
-}
-
-bool nt_tcp_offer(struct nt_tcp_engine *tcp, struct nt_tcb *t)
-{
-    struct nt_tcp_listener *listener = &tcp->listener[t->listener];
-    if (listener->state != NT_TCP_LISTENER_OPEN || nt_tcp_accept_queue_full(tcp, listener)) {
-        nt_tcp_count(tcp, NT_TCP_LISTEN_OVERFLOWS);
-        return false;
-    }
-    uint32_t binding = nt_tcp_slot_take(tcp, listener->area);
-    if (binding == NT_NO_INDEX)
-        return false;
-    struct nt_listener *region = nt_tcp_listener_region(tcp, listener);
-    nt_tcp_slot_bind(tcp, binding, t);
-    struct nt_accept_entry entry = {
-        .area = t->area,
-        .slot = t->slot,
-        .generation = t->generation,
-        .peer = {.port = t->remote_port},
-        .local = {.port = t->local_port},
-    };
-    nt_addr_copy(entry.peer.addr, t->remote_addr);
-    nt_addr_copy(entry.local.addr, t->local_addr);
-    nt_tcp_listener_touch(tcp, listener);
-    nt_listener_fill(region, listener->accept_tail, &entry);
-    nt_txn_crash_point(&tcp->txn);
-    listener->accept_tail++;
-    publish_later(tcp, listener);
-    nt_tcp_listener_forget_syn(tcp, t);
-    return true;
-}
-
-// -- Closing -----------------------------------------------------------------------------------
-
-// New segments find it no more; its connections are dealt with bit by bit.
-void nt_tcp_listener_close(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener)
-{
-    if (listener->state != NT_TCP_LISTENER_OPEN)
-        return;
-    uint32_t index = (uint32_t)(listener - tcp->listener);
-    nt_tcp_listener_touch(tcp, listener);
-    listener->state = NT_TCP_LISTENER_CLOSING;
-    unlink_listener(tcp, index);
-    tcp->listeners[index].scan = 0;
-    tcp->closing_listeners++;
-    publish_later(tcp, listener);
-    nt_txn_crash_point(&tcp->txn);
-}
-
-static uint32_t reset_requests(struct nt_tcp_engine *tcp, uint32_t index, uint32_t budget)
-{
-    enum { LOOKS_AN_INPUT = 256 }; // a look at a TCB costs far less than an input
-    struct nt_tcp_listener_private *own = &tcp->listeners[index];
-    uint32_t done = 0, looks = budget * LOOKS_AN_INPUT;
-    if (own->syn_count == 0)
-        own->scan = tcp->config.shape.tcbs;
-    for (; own->scan < tcp->config.shape.tcbs && done < budget && looks != 0; looks--) {
-        struct nt_tcb *t = &tcp->tcb[own->scan++];
-        if (t->state != NT_TCP_SYN_RCVD || t->listener != index)
-            continue;
-        nt_tcb_reset(tcp, t, 0);
-        done++;
-        nt_tcp_commit_if_full(tcp);
-    }
-    return done + (looks == 0);
-}
-
-static void reset_entry(struct nt_tcp_engine *tcp, const struct nt_accept_entry *entry)
-{
-    uint32_t binding = nt_tcp_binding_index(tcp, entry->area, entry->slot);
-    if (binding == NT_NO_INDEX)
-        return;
-    const struct nt_tcp_binding *b = &tcp->binding[binding];
-    if (b->kind != NT_TCP_BINDING_TCB || b->generation != entry->generation)
-        return;
-    struct nt_tcb *t = &tcp->tcb[b->object];
-    nt_tcb_touch(tcp, t);
-    t->flags |= NT_TCB_PROGRAM_CLOSED;
-    nt_tcb_reset(tcp, t, 0);
-}
-
-static uint32_t reset_unaccepted(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener,
-                                 uint32_t budget)
-{
-    struct nt_listener *region = nt_tcp_listener_region(tcp, listener);
-    uint32_t done = 0;
-    if (region == NULL) { // unmapped by its owner: none is left
-        nt_tcp_listener_touch(tcp, listener);
-        listener->accept_head = listener->accept_tail;
-        return 0;
-    }
-    for (; listener->accept_head != listener->accept_tail && done < budget; done++) {
-        // The ring is written by us alone.
-        struct nt_accept_entry entry = region->entry[listener->accept_head & (region->entries - 1)];
-        if (nt_listener_withdraw(region, listener->accept_head))
-            reset_entry(tcp, &entry);
-        nt_txn_crash_point(&tcp->txn);
-        nt_tcp_listener_touch(tcp, listener);
-        listener->accept_head++;
-        nt_tcp_commit_if_full(tcp);
-    }
-    return done;
-}
-
-// False: no room for the answer.
-static bool finish_closing(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener)
-{
-    struct nt_request reply = {
-        .number = listener->unlisten,
-        .kind = NT_REQ_UNLISTEN,
-        .area = listener->area,
-        .slot = listener->slot,
-        .generation = listener->generation,
-    };
-    if (listener->answer_unlisten && !nt_tcp_reply(tcp, &reply))
-        return false;
-    nt_tcp_listener_touch(tcp, listener);
-    uint32_t binding = nt_tcp_binding_index(tcp, listener->area, listener->slot);
-    listener->state = NT_TCP_LISTENER_FREE;
-    nt_txn_crash_point(&tcp->txn);
-    if (listener->slot_closed) {
-        nt_tcp_slot_free(tcp, binding, false);
-    } else {
-        // shutdown() ended the listening: the socket is as good as new to its program.
-        struct nt_tcp_binding *b = nt_tcp_binding_touch(tcp, binding);
-        b->kind = NT_TCP_BINDING_GRANTED;
-    }
-    tcp->closing_listeners--;
-    return true;
-}
-
-uint32_t nt_tcp_listeners_close_some(struct nt_tcp_engine *tcp, uint32_t budget)
-{
-    uint32_t done = 0;
-    for (uint32_t i = 0; tcp->closing_listeners != 0 && i < tcp->config.shape.listeners; i++) {
-        struct nt_tcp_listener *listener = &tcp->listener[i];
-        if (listener->state != NT_TCP_LISTENER_CLOSING)
-            continue;
-        done += reset_requests(tcp, i, budget) + reset_unaccepted(tcp, listener, budget);
-        if (tcp->listeners[i].scan == tcp->config.shape.tcbs &&
-            listener->accept_head == listener->accept_tail)
-            done += finish_closing(tcp, listener);
-    }
-    return done;
 }

@@ -154,8 +154,10 @@ static void sweep_tcb(struct nt_tcp_engine *tcp, struct nt_tcb *t,
 {
     struct snapshot seen = take_snapshot(program);
     nt_tcb_touch(tcp, t);
-    if ((t->flags & (NT_TCB_TAKEN | NT_TCB_PASSIVE)) == NT_TCB_PASSIVE)
-        nt_tcp_accept_seen(tcp, t);
+    if (nt_tcb_offered(t) && !nt_tcp_accept_seen(tcp, t)) {
+        nt_tcp_count(tcp, NT_TCP_BAD_PROGRAM); // not its to use
+        return;
+    }
     t->flags |= NT_TCB_TAKEN;
     take_options(tcp, t, program, &seen);
     if (t->request != seen.request && (seen.request & 0xff) == NT_MAIL_CONNECT) {
@@ -163,6 +165,9 @@ static void sweep_tcb(struct nt_tcp_engine *tcp, struct nt_tcb *t,
         t->request = seen.request;
         t->reply_errno =
             nt_tcb_connected(t) || t->remote_port != 0 ? EISCONN : nt_tcp_connect(tcp, t, &target);
+    } else if (t->request != seen.request && (seen.request & 0xff) == NT_MAIL_ACCEPT) {
+        t->request = seen.request; // it has what it asks for
+        t->reply_errno = 0;
     }
     if (nt_tcb_connected(t) &&
         (seen.queue >= NT_AREA_QUEUES || !take_tx(tcp, t, &seen) || !take_rx(tcp, t))) {
@@ -180,17 +185,37 @@ static void sweep_tcb(struct nt_tcp_engine *tcp, struct nt_tcb *t,
         close_socket(tcp, t, &seen);
 }
 
-// connect() on a socket that was never bound. Without a TCB there is nowhere to keep the answer but
-// the slot itself: a restart may look at the request once more.
+// Without a TCB there is nowhere to keep the answer but the slot itself: a restart may look at the
+// request once more.
+static void answer_granted(struct nt_tcp_engine *tcp, struct nt_area *area, uint32_t slot,
+                           uint32_t request, uint32_t error)
+{
+    struct nt_slot_server *server = &area->slot_server[slot];
+    nt_store_relaxed(&server->reply_errno, error);
+    nt_store_release(&server->reply, request);
+    nt_tcp_wake_slot(tcp, area, slot);
+}
+
+// accept() of a connection that was bound to another slot.
+static void accept_granted(struct nt_tcp_engine *tcp, uint32_t binding, struct nt_area *area,
+                           uint32_t slot, uint32_t request)
+{
+    const struct nt_slot_program *program = &area->slot_program[slot];
+    uint32_t error = nt_tcp_accept_claimed(tcp, binding, nt_load_relaxed(&program->accept_listener),
+                                           nt_load_relaxed(&program->accept_index));
+    if (error == 0)
+        sweep_tcb(tcp, &tcp->tcb[tcp->binding[binding].object], program);
+    else
+        answer_granted(tcp, area, slot, request, error);
+}
+
+// connect() on a socket that was never bound.
 static void connect_granted(struct nt_tcp_engine *tcp, uint32_t binding, struct nt_area *area,
                             uint32_t slot, uint32_t request)
 {
     struct nt_tcb *t = nt_tcb_new(tcp);
     if (t == NULL) {
-        struct nt_slot_server *server = &area->slot_server[slot];
-        nt_store_relaxed(&server->reply_errno, (uint32_t)ENOBUFS);
-        nt_store_release(&server->reply, request);
-        nt_tcp_wake_slot(tcp, area, slot);
+        answer_granted(tcp, area, slot, request, ENOBUFS);
         return;
     }
     nt_tcp_slot_bind(tcp, binding, t);
@@ -205,15 +230,10 @@ static void sweep_granted(struct nt_tcp_engine *tcp, uint32_t binding, struct nt
     uint32_t request = nt_load_acquire(&program->request);
     if (request != area->slot_server[slot].reply && (request & 0xff) == NT_MAIL_CONNECT)
         connect_granted(tcp, binding, area, slot, request);
+    else if (request != area->slot_server[slot].reply && (request & 0xff) == NT_MAIL_ACCEPT)
+        accept_granted(tcp, binding, area, slot, request);
     else if (control & NT_CONTROL_CLOSE)
         nt_tcp_slot_free(tcp, binding, false);
-}
-
-static void close_listening(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener)
-{
-    nt_tcp_listener_touch(tcp, listener);
-    listener->slot_closed = 1;
-    nt_tcp_listener_close(tcp, listener);
 }
 
 // The program is dead: as if it had closed everything (and had claimed nothing more).
@@ -226,9 +246,15 @@ static void sweep_dead(struct nt_tcp_engine *tcp, uint32_t binding, struct nt_ar
     if (b->kind == NT_TCP_BINDING_GRANTED) {
         nt_tcp_slot_free(tcp, binding, false);
     } else if (b->kind == NT_TCP_BINDING_LISTENER) {
-        close_listening(tcp, &tcp->listener[b->object]);
+        nt_tcp_member_leave(tcp, binding);
+    } else if (b->kind == NT_TCP_BINDING_LEFT) {
+        nt_tcp_slot_left(tcp, binding, true);
+    } else if (b->kind == NT_TCP_BINDING_ARRIVING) {
+        nt_tcp_move_died(tcp, binding);
     } else if (b->kind == NT_TCP_BINDING_TCB) {
         struct nt_tcb *t = &tcp->tcb[b->object];
+        if (nt_tcb_offered(t) && !nt_tcp_died_accepting(tcp, t, taken))
+            return;
         if (taken)
             sweep_tcb(tcp, t, program);
         // What was just swept may be gone.
@@ -240,7 +266,7 @@ static void sweep_dead(struct nt_tcp_engine *tcp, uint32_t binding, struct nt_ar
     }
 }
 
-static void sweep_slot(struct nt_tcp_engine *tcp, uint32_t number, uint32_t slot)
+void nt_tcp_sweep_slot(struct nt_tcp_engine *tcp, uint32_t number, uint32_t slot)
 {
     struct nt_area *area = &tcp->areas[number].view;
     if (slot >= area->slots || slot >= tcp->area[number].slots)
@@ -255,11 +281,15 @@ static void sweep_slot(struct nt_tcp_engine *tcp, uint32_t number, uint32_t slot
     }
     const struct nt_tcp_binding *b = &tcp->binding[binding];
     const struct nt_slot_program *program = &area->slot_program[slot];
+    if (b->kind == NT_TCP_BINDING_LEFT)
+        nt_tcp_slot_left(tcp, binding, false);
     if (nt_load_acquire(&program->generation) != b->generation)
         return;
     switch ((enum nt_tcp_binding_kind)b->kind) {
     case NT_TCP_BINDING_FREE:
     case NT_TCP_BINDING_FENCED:
+    case NT_TCP_BINDING_LEFT:
+    case NT_TCP_BINDING_ARRIVING: // its program's word counts once it has arrived
         break;
     case NT_TCP_BINDING_GRANTED:
         sweep_granted(tcp, binding, area, slot);
@@ -269,7 +299,7 @@ static void sweep_slot(struct nt_tcp_engine *tcp, uint32_t number, uint32_t slot
         break;
     case NT_TCP_BINDING_LISTENER:
         if (nt_load_acquire(&program->control) & NT_CONTROL_CLOSE)
-            close_listening(tcp, &tcp->listener[b->object]);
+            nt_tcp_member_leave(tcp, binding);
         break;
     }
     nt_txn_crash_point(&tcp->txn);
@@ -314,7 +344,7 @@ static uint32_t sweep_area(struct nt_tcp_engine *tcp, uint32_t number, uint32_t 
         uint32_t bit = (uint32_t)__builtin_ctzll(*word);
         *word &= *word - 1;
         own->pending_count--;
-        sweep_slot(tcp, number, own->sweep * 64 + bit);
+        nt_tcp_sweep_slot(tcp, number, own->sweep * 64 + bit);
         done++;
         nt_tcp_commit_if_full(tcp);
     }

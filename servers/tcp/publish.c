@@ -95,9 +95,14 @@ static void put_endpoint(struct nt_endpoint *to, const uint8_t addr[16], uint16_
     *to = endpoint;
 }
 
-// A slot in a generation of its own: nothing of the last one shows.
-static void begin_generation(struct nt_slot_server *server, uint32_t generation)
+// A slot in a generation of its own: nothing of the last one shows. What is `left` shows what it
+// did; only the generation says that its socket is elsewhere.
+static void begin_generation(struct nt_slot_server *server, uint32_t generation, bool left)
 {
+    if (left) {
+        nt_store_release(&server->generation, generation);
+        return;
+    }
     nt_store_release(&server->state, (uint8_t)NT_SLOT_FREE);
     nt_store_relaxed(&server->flags, (uint8_t)0);
     nt_store_relaxed(&server->rx_tail, 0u);
@@ -166,14 +171,14 @@ static bool publish_tcb(struct nt_area *area, struct nt_tcp_dirty *dirty, const 
     return changed;
 }
 
-static bool publish_listener(struct nt_area *area, uint32_t slot,
+static void publish_listener(struct nt_area *area, uint32_t slot,
                              const struct nt_tcp_listener *listener)
 {
     struct nt_slot_server *server = &area->slot_server[slot];
     put_endpoint(&server->local, listener->addr, listener->port);
     nt_store_relaxed(&server->tcp_state, (uint32_t)NT_TCP_LISTEN);
     nt_store_release(&server->flags, (uint8_t)NT_SLOT_BOUND);
-    return STORE(server->state, (uint8_t)NT_SLOT_LISTENING);
+    nt_store_release(&server->state, (uint8_t)NT_SLOT_LISTENING);
 }
 
 static void publish_binding(struct nt_tcp_engine *tcp, struct nt_tcp_dirty *dirty)
@@ -187,17 +192,23 @@ static void publish_binding(struct nt_tcp_engine *tcp, struct nt_tcp_dirty *dirt
     struct nt_area *area = &own->view;
     struct nt_slot_server *server = &area->slot_server[slot];
     if (server->generation != b->generation)
-        begin_generation(server, b->generation);
+        begin_generation(server, b->generation, b->kind == NT_TCP_BINDING_LEFT);
     switch ((enum nt_tcp_binding_kind)b->kind) {
     case NT_TCP_BINDING_FREE:
     case NT_TCP_BINDING_FENCED:
+    case NT_TCP_BINDING_ARRIVING:
         nt_store_release(&server->state, (uint8_t)NT_SLOT_FREE);
         break;
+    case NT_TCP_BINDING_LEFT:
+        dirty->changed = true; // whoever sleeps on it looks, and finds it gone
+        break;
     case NT_TCP_BINDING_GRANTED:
+        dirty->changed = server->state == NT_SLOT_LISTENING; // not any more: shutdown()
         nt_store_release(&server->state, (uint8_t)NT_SLOT_GRANTED);
         break;
     case NT_TCP_BINDING_LISTENER:
-        dirty->changed = publish_listener(area, slot, &tcp->listener[b->object]);
+        publish_listener(area, slot, &tcp->listener[b->object]);
+        dirty->changed = true; // a member is published when there is something to tell it
         break;
     case NT_TCP_BINDING_TCB:
         dirty->changed = publish_tcb(area, dirty, &tcp->tcb[b->object]);
@@ -237,7 +248,8 @@ static void wake_binding(struct nt_tcp_engine *tcp, const struct nt_tcp_dirty *d
     bool worth = dirty->changed;
     uint32_t slot = nt_tcp_binding_slot(tcp, dirty->binding);
     // Who claims or takes a slot looks at it afterwards: before, there is nobody to tell.
-    if (nt_load_acquire(&own->view.slot_program[slot].generation) != b->generation)
+    if (nt_load_acquire(&own->view.slot_program[slot].generation) != b->generation &&
+        b->kind != NT_TCP_BINDING_LEFT)
         return;
     if (b->kind == NT_TCP_BINDING_TCB)
         worth = worth || writer_wakes(&own->view, &tcp->tcb[b->object], dirty);
@@ -269,23 +281,35 @@ static void publish_accept_tail(struct nt_tcp_engine *tcp, uint32_t index)
     struct nt_listener *region = nt_tcp_listener_region(tcp, listener);
     if (listener->state == NT_TCP_LISTENER_FREE || region == NULL)
         return;
-    if (listener->state == NT_TCP_LISTENER_CLOSING)
-        nt_store_release(&region->header->closed, 1u);
     nt_listener_publish(region, listener->accept_tail);
-    if (tcp->areas[listener->area].attached)
-        wake(tcp, &tcp->areas[listener->area].view, listener->slot);
+}
+
+// With several acceptors, those who were chosen are among the bindings; an end is everybody's.
+static void wake_listener(struct nt_tcp_engine *tcp, uint32_t index)
+{
+    const struct nt_tcp_listener *listener = &tcp->listener[index];
+    const struct nt_tcp_listener_private *own = &tcp->listeners[index];
+    if (own->member_count > 1 && listener->state == NT_TCP_LISTENER_OPEN)
+        return;
+    for (uint32_t at = own->members; at != NT_NO_INDEX; at = tcp->binding_next[at]) {
+        struct nt_tcp_area_private *area = &tcp->areas[nt_tcp_binding_area(tcp, at)];
+        if (area->attached)
+            wake(tcp, &area->view, nt_tcp_binding_slot(tcp, at));
+    }
 }
 
 void nt_tcp_publish(struct nt_tcp_engine *tcp)
 {
     for (uint32_t i = 0; i < tcp->dirty_count; i++)
         publish_binding(tcp, &tcp->dirty[i]);
+    for (uint32_t i = 0; i < tcp->dirty_listener_count; i++)
+        publish_accept_tail(tcp, tcp->dirty_listener[i]);
     nt_fence();
     for (uint32_t i = 0; i < tcp->dirty_count; i++)
         wake_binding(tcp, &tcp->dirty[i]);
     tcp->dirty_count = 0;
     for (uint32_t i = 0; i < tcp->dirty_listener_count; i++)
-        publish_accept_tail(tcp, tcp->dirty_listener[i]);
+        wake_listener(tcp, tcp->dirty_listener[i]);
     tcp->dirty_listener_count = 0;
     for (uint32_t i = 0; i < tcp->attached_count; i++)
         publish_grants(tcp, &tcp->areas[tcp->attached[i]]);

@@ -34,6 +34,8 @@ static void adopt_page(struct nt_tcp_engine *tcp, uint32_t area, uint32_t page)
             nt_tcp_slot_adopt(tcp, first + i);
         else
             own->in_use++;
+        if (tcp->binding[first + i].kind == NT_TCP_BINDING_LISTENER)
+            nt_tcp_member_link(tcp, first + i);
         nt_tcp_publish_later(tcp, first + i);
     }
 }
@@ -113,7 +115,7 @@ static int recover_tcb(struct nt_tcp_engine *tcp, uint32_t index, char *why, uin
         return 0;
     if (t->listener >= tcp->config.shape.listeners)
         return bad(why, why_bytes, "listener of TCB", index);
-    tcp->listeners[t->listener].syn_count++;
+    tcp->listeners[t->listener].syn_count += t->state == NT_TCP_SYN_RCVD;
     return 0;
 }
 
@@ -151,7 +153,13 @@ static int recover_time_waits(struct nt_tcp_engine *tcp)
 static void recover_listeners(struct nt_tcp_engine *tcp)
 {
     for (uint32_t i = 0; i < tcp->config.shape.listeners; i++) {
-        tcp->listeners[i].region = NT_NO_INDEX;
+        struct nt_tcp_listener_private *own = &tcp->listeners[i];
+        own->region = own->members = own->turn = NT_NO_INDEX;
+        // Whatever was claimed, and whoever was to be told, meanwhile.
+        own->shared = true;
+        own->tell_ns = tcp->listener[i].state == NT_TCP_LISTENER_OPEN;
+        tcp->telling += own->tell_ns != 0;
+        tcp->unsettled = true;
         if (tcp->listener[i].state == NT_TCP_LISTENER_OPEN)
             nt_tcp_listener_link(tcp, i);
         else if (tcp->listener[i].state == NT_TCP_LISTENER_CLOSING)

@@ -82,14 +82,21 @@ static uint32_t start_listening(struct nt_tcp_engine *tcp, const struct nt_reque
 static bool stop_listening(struct nt_tcp_engine *tcp, struct nt_request *request)
 {
     uint32_t binding = named_slot(tcp, request);
-    if (binding == NT_NO_INDEX || tcp->binding[binding].kind != NT_TCP_BINDING_LISTENER)
-        return false; // closed already, which is as good
-    struct nt_tcp_listener *listener = &tcp->listener[tcp->binding[binding].object];
-    nt_tcp_listener_touch(tcp, listener);
-    listener->unlisten = request->number;
-    listener->answer_unlisten = 1;
-    nt_tcp_listener_close(tcp, listener);
-    return true;
+    if (binding == NT_NO_INDEX || tcp->binding[binding].kind != NT_TCP_BINDING_LISTENER) {
+        request->arg = 0; // closed already, which is as good
+        return false;
+    }
+    return nt_tcp_unlisten(tcp, binding, request);
+}
+
+static uint32_t join(struct nt_tcp_engine *tcp, struct nt_request *request)
+{
+    uint32_t binding, error = nt_tcp_join(tcp, request->arg, request->area, &binding);
+    if (error != 0)
+        return error;
+    request->slot = nt_tcp_binding_slot(tcp, binding);
+    request->generation = tcp->binding[binding].generation;
+    return 0;
 }
 
 static uint32_t area_new(struct nt_tcp_engine *tcp, const struct nt_request *request)
@@ -124,6 +131,7 @@ static bool area_dead(struct nt_tcp_engine *tcp, const struct nt_request *reques
     if (area->state == NT_TCP_AREA_LIVE) {
         area->state = NT_TCP_AREA_DYING;
         tcp->dying_areas++;
+        tcp->unsettled = true; // what it has claimed, but not got
     }
     nt_tcp_sweep_all(tcp, request->area);
     return true;
@@ -148,10 +156,17 @@ static bool handle(struct nt_tcp_engine *tcp, struct nt_request *request)
         request->error = area_new(tcp, request);
         return false;
     case NT_REQ_MOVE:
+        request->error = nt_tcp_move(tcp, request);
+        return false;
     case NT_REQ_MOVED:
+        request->error = nt_tcp_moved(tcp, request);
+        return false;
     case NT_REQ_JOIN:
+        request->error = join(tcp, request);
+        return false;
     case NT_REQ_HOLD:
-        break;
+        request->error = nt_tcp_hold(tcp, request->arg, request->options != 0) ? 0 : EBADF;
+        return false;
     }
     request->error = ENOSYS;
     return false;

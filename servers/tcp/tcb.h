@@ -14,7 +14,8 @@
 // Invariants, checked by audit.c:
 //     snd_una <= snd_nxt <= snd_max <= tx_end + 1,  rcv_nxt <= rcv_adv,  ranges of ooo[] ascend, do
 //     not touch, and lie between rcv_nxt and rcv_adv; a binding of kind TCB and its TCB name each
-//     other; of two objects in the hash table no two have the same four-tuple.
+//     other (or, while it moves, one that is LEFT, and one that is ARRIVING); of two objects in the
+//     hash table no two have the same four-tuple.
 #ifndef NT_TCP_TCB_H
 #define NT_TCP_TCB_H
 
@@ -23,7 +24,7 @@
 
 enum {
     NT_TCP_ARENA_KIND = 0x4e545450,
-    NT_TCP_ARENA_LAYOUT = 2,
+    NT_TCP_ARENA_LAYOUT = 3,
     NT_TCP_NO_AREA = 0xffff,
     // Out-of-order ranges kept a connection. More holes than this at once are rare, and what is
     // dropped is sent again.
@@ -95,7 +96,7 @@ struct nt_tcb {
     uint32_t generation; // of the slot
     uint16_t area;       // NT_TCP_NO_AREA: no slot
     uint16_t slot;
-    uint32_t listener; // SYN-RCVD: whose it is; else UINT32_MAX
+    uint32_t listener; // SYN-RCVD, or offered (acceptors.c): whose it is; else UINT32_MAX
     uint32_t error;    // errno of a connection that broke
     // line 1: sending
     uint32_t iss;
@@ -154,7 +155,7 @@ struct nt_tcb {
     uint8_t rx_want_log2;
     uint16_t rcv_mss;       // what the peer's full segments carry
     uint16_t data_heard_ms; // when data came last, low bits
-    uint16_t pad[2];
+    uint32_t accept_index;  // offered: of its entry; moving (move.c): the binding to arrive in
     // lines 4 and 5: out of order, losses
     uint32_t cold_mark;
     // What a loss changed, to be put back if it was none (UNDO; undo.c).
@@ -183,7 +184,7 @@ struct nt_time_wait {
 enum nt_tcp_listener_state {
     NT_TCP_LISTENER_FREE = 0,
     NT_TCP_LISTENER_OPEN = 1,
-    NT_TCP_LISTENER_CLOSING = 2, // its unaccepted connections are being reset
+    NT_TCP_LISTENER_CLOSING = 2, // what nobody accepted is being reset, or taken over
 };
 
 struct nt_tcp_listener {
@@ -192,7 +193,7 @@ struct nt_tcp_listener {
     uint8_t options; // low bits of enum nt_slot_options
     uint16_t port;
     uint8_t addr[16];
-    uint16_t area; // of its slot, and of the slots that its connections are bound to
+    uint16_t area; // of the member that speaks for it (acceptors.c); NT_TCP_NO_AREA: it has none
     uint16_t slot;
     uint32_t generation;
     uint32_t number; // of its region
@@ -201,8 +202,9 @@ struct nt_tcp_listener {
     uint32_t accept_tail;    // entries filled
     uint32_t unlisten;       // CLOSING: number of the request to answer
     uint8_t answer_unlisten; // 1: there is one
-    uint8_t slot_closed;     // 1: the program said CLOSE, the slot is free afterwards
-    uint8_t pad[2];
+    uint8_t slot_closed;     // 1: the last program said CLOSE, its slot is free afterwards
+    uint8_t held;            // 1: it stays without a member (NT_REQ_HOLD)
+    uint8_t pad;
     uint32_t pad2[2];
 };
 
@@ -227,8 +229,10 @@ enum nt_tcp_binding_kind {
     NT_TCP_BINDING_FREE = 0,
     NT_TCP_BINDING_GRANTED = 1,  // the program's, for socket(); not bound, connected or listening
     NT_TCP_BINDING_TCB = 2,      // object: the TCB
-    NT_TCP_BINDING_LISTENER = 3, // object: the listener
+    NT_TCP_BINDING_LISTENER = 3, // object: the listener that it is a member of
     NT_TCP_BINDING_FENCED = 4,   // object: the fence to wait for (decision 0004)
+    NT_TCP_BINDING_LEFT = 5,     // object: the binding its socket moved to; UINT32_MAX: it is there
+    NT_TCP_BINDING_ARRIVING = 6, // object: the TCB that is to come (move.c)
 };
 
 struct nt_tcp_binding {
