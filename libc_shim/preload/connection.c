@@ -286,10 +286,23 @@ int nt_listen(int fd, int backlog)
     return result;
 }
 
-static void unlisten(const struct nt_file *file)
+int nt_connection_join(struct nt_file *file, const struct nt_control_call *call)
+{
+    const struct nt_control_message *own = &call->message;
+    int result = open_listener(file, call);
+    if (result == 0)
+        result = nt_sock_resume_listening(&nt_context, &file->sock, own->area, own->slot,
+                                          own->generation, &file->listener);
+    if (result != 0)
+        close_listener(file);
+    return result;
+}
+
+static void unlisten(const struct nt_file *file, bool for_everybody)
 {
     struct nt_control_call call;
     prepare(&call, NT_CTL_UNLISTEN, file);
+    call.message.arg = for_everybody;
     (void)nt_control_do(&call);
 }
 
@@ -432,7 +445,7 @@ int nt_shutdown(int fd, int how)
     struct nt_thread *self = nt_thread_self();
     result = nt_sock_shutdown(&file->sock, how, &self->wake);
     if (result == 1) {
-        unlisten(file);
+        unlisten(file, true);
         result = 0;
     }
     called(self);
@@ -543,15 +556,14 @@ void nt_connection_end(struct nt_file *file)
     struct nt_thread *self = nt_thread_self();
     if (file->inode != 0) {
         nt_process_flush(self); // what was sent is the server's before the others'
-        if (!nt_share_leave(file)) {
+        if (!nt_share_leave(file) && file->sock.phase != NT_SOCK_LISTENING) {
             end_here_only(self, file);
-            close_listener(file);
             called(self);
             return;
         }
     }
     if (file->sock.phase == NT_SOCK_LISTENING)
-        unlisten(file);
+        unlisten(file, false);
     linger(self, file);
     (void)nt_sock_close(&file->sock, &self->wake);
     close_listener(file);

@@ -4,6 +4,7 @@
 #ifndef NT_PRELOAD_CONNECTION_H
 #define NT_PRELOAD_CONNECTION_H
 
+#include "libc_shim/preload/control.h"
 #include "libc_shim/preload/file.h"
 
 // The description behind `fd` if it is a socket: 0 with *file held, or -EBADF, -ENOTSOCK, or
@@ -26,5 +27,8 @@ int nt_setsockopt(int fd, int level, int name, const void *value, socklen_t leng
 
 // The last reference to a socket is gone.
 void nt_connection_end(struct nt_file *file);
+
+// A listening socket of another process's goes on here (share.h); `call` is the answer to JOIN.
+int nt_connection_join(struct nt_file *file, const struct nt_control_call *call);
 
 #endif

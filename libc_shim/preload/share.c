@@ -149,6 +149,30 @@ static int go_on_in_slot(struct nt_file *file, const struct nt_control_message *
     return 0;
 }
 
+static void close_fds(const struct nt_control_call *call)
+{
+    for (int i = 0; i < call->fd_count; i++)
+        nt_real.close(call->fds[i]);
+}
+
+// It listens; this process accepts from it from now on.
+static int join(struct nt_file *file, uint32_t listener)
+{
+    struct nt_control_call call;
+    nt_control_prepare(&call, NT_CTL_JOIN);
+    call.message.protocol = IPPROTO_TCP;
+    call.message.slot = listener;
+    nt_numbers_yield(2);
+    int result = nt_control_do(&call);
+    if (result != 0)
+        return result;
+    result = nt_connection_join(file, &call);
+    close_fds(&call);
+    if (result == 0)
+        file->kind = NT_FILE_LENT;
+    return result;
+}
+
 static int take(int fd, struct nt_file *file)
 {
     struct nt_control_call call;
@@ -164,8 +188,9 @@ static int take(int fd, struct nt_file *file)
     result = -EPROTO;
     if (call.message.arg == NT_TAKEN_SLOT)
         result = go_on_in_slot(file, &call.message);
-    for (int i = 0; i < call.fd_count; i++)
-        nt_real.close(call.fds[i]);
+    else if (call.message.arg == NT_TAKEN_LISTENER)
+        result = join(file, call.message.slot);
+    close_fds(&call);
     return result;
 }
 

@@ -121,6 +121,10 @@ void nt_sock_abandon(struct nt_sock *sock, struct nt_sock_wake *wake);
 int nt_sock_resume(struct nt_sock_context *context, struct nt_sock *sock, uint32_t protocol,
                    uint32_t area, uint32_t slot, uint32_t generation);
 
+// The same for a listening socket, in a slot of the program's own that it was given by NT_CTL_JOIN.
+int nt_sock_resume_listening(struct nt_sock_context *context, struct nt_sock *sock, uint32_t area,
+                             uint32_t slot, uint32_t generation, struct nt_listener *listener);
+
 // What a socket is beside its slot, for a program that does not have it in its memory: after exec,
 // and by SCM_RIGHTS.
 enum { NT_SOCK_IMAGE_MAGIC = 0x4e545354 };

@@ -109,6 +109,18 @@ int nt_sock_resume(struct nt_sock_context *context, struct nt_sock *sock, uint32
     return 0;
 }
 
+int nt_sock_resume_listening(struct nt_sock_context *context, struct nt_sock *sock, uint32_t number,
+                             uint32_t slot, uint32_t generation, struct nt_listener *listener)
+{
+    struct nt_sock_area *area = find_area(context, IPPROTO_TCP, number);
+    if (area == NULL || slot >= area->view.slots || !nt_sock_slot_is_free(area, slot, generation))
+        return -EBADF;
+    nt_sock_enter_slot(sock, area, slot, generation, NULL);
+    sock->phase_before = NT_SOCK_CLOSED;
+    nt_sock_listening(sock, listener);
+    return 0;
+}
+
 void nt_sock_save(const struct nt_sock *sock, struct nt_sock_image *state)
 {
     memset(state, 0, sizeof *state);

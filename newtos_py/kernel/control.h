@@ -26,7 +26,7 @@
 //              what the shim wants to have kept
 //   TAKE       arg: 1: the state is wanted, too        arg: enum nt_taken; protocol, area, slot,
 //              (placeholder)                           generation; text: the state
-//   JOIN       area, slot, generation as TAKE          entries; slot, generation: its own, taken
+//   JOIN       slot as TAKE                            entries; slot, generation: its own, taken
 //              answered NT_TAKEN_LISTENER              (listener ring ro, claims rw): the program
 //                                                      may accept from this socket
 //

@@ -2,12 +2,12 @@
 
 import errno
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from newtos_py.servers.syscall.control import ControlMessage
+from newtos_py.servers.syscall.control import ControlMessage, Reply
 from newtos_py.servers.syscall.keeper import Keeper, KeepError
-from newtos_py.servers.syscall.listeners import Listeners, Owner
-from newtos_py.servers.syscall.memory import make_area, make_listener
+from newtos_py.servers.syscall.listening import Listening
+from newtos_py.servers.syscall.memory import make_area
 from newtos_py.servers.syscall.names import interface_lines, resolve
 from newtos_py.servers.syscall.program import Program
 from newtos_py.servers.syscall.sharing import Sharing
@@ -17,25 +17,11 @@ from newtos_py.servers.syscall.transport import Request
 from newtos_py.kernel import messages as m
 from newtos_py.kernel._kernel import lib
 from newtos_py.kernel.codec import Fd
-from newtos_py.kernel.descriptors import close_all
 from newtos_py.kernel.log import log
 from newtos_py.kernel.memfd import reopen_read_only
-from newtos_py.kernel.server import TCP, ServerContext
+from newtos_py.kernel.server import ServerContext
 
 Fds = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A reply and its descriptors; `temporary` ones are closed once it is sent."""
-
-    message: ControlMessage
-    descriptors: tuple[int, ...] = ()
-    temporary: tuple[int, ...] = ()
-
-    def close(self) -> None:
-        """Close what was opened for the reply only."""
-        close_all(self.temporary)
 
 
 # None: there is no reply.
@@ -51,7 +37,7 @@ class Calls:
         *,
         keeper: Keeper,
         transactions: Transactions,
-        listeners: Listeners,
+        listening: Listening,
         roles: Mapping[int, str],
         programs: Mapping[int, Program],
         nobody: Program,
@@ -61,7 +47,6 @@ class Calls:
         self._context = context
         self._keeper = keeper
         self._transactions = transactions
-        self._listeners = listeners
         self._roles = roles
         self._programs = programs
         self._nobody = nobody
@@ -71,8 +56,9 @@ class Calls:
             lib.NT_CTL_ATTACH: self._attach,
             lib.NT_CTL_QUEUE: self._queue,
             lib.NT_CTL_BIND: self._bind,
-            lib.NT_CTL_LISTEN: self._listen,
-            lib.NT_CTL_UNLISTEN: self._unlisten,
+            lib.NT_CTL_LISTEN: listening.listen,
+            lib.NT_CTL_UNLISTEN: listening.unlisten,
+            lib.NT_CTL_JOIN: listening.join,
             lib.NT_CTL_RESOLVE: self._resolve,
             lib.NT_CTL_IFADDRS: self._ifaddrs,
             lib.NT_CTL_TOKEN: self._token,
@@ -190,61 +176,6 @@ class Calls:
         role = self._roles[message.protocol]
         done = await self._transactions.do(program.number, message.number, role, request)
         return Reply(replace(message, error=done.error, endpoint=done.endpoint))
-
-    async def _listen(self, program: Program, message: ControlMessage, _fds: Fds) -> Reply:
-        area = program.areas.get(TCP)
-        if area is None or message.protocol != TCP:
-            return Reply(message.failed(errno.EOPNOTSUPP))
-        owner = Owner(area.area, message.slot, message.generation)
-        listener = self._listeners.find(owner)
-        if listener is None:
-            listener = self._make_listener(owner, message.arg)
-        # As in _attach: also where it is there, but perhaps not yet everywhere.
-        await self._keeper.do(listener)
-        request = Request(
-            0,
-            lib.NT_REQ_LISTEN,
-            owner.area,
-            owner.slot,
-            owner.generation,
-            arg=listener.listener,
-            options=message.options,
-        )
-        done = await self._transactions.do(
-            program.number, message.number, self._roles[TCP], request
-        )
-        if done.error:
-            await self.drop_listener(listener.listener)
-            return Reply(message.failed(done.error))
-        ring = reopen_read_only(listener.ring.number)
-        answer = replace(message, arg=listener.entries)
-        return Reply(answer, (ring, listener.claims.number), temporary=(ring,))
-
-    def _make_listener(self, owner: Owner, backlog: int) -> m.KeepListener:
-        number = self._listeners.claim(owner)
-        self._keeper.note(*self._listeners.note(number))
-        listener = make_listener(number, backlog)
-        self._listeners.add(listener)
-        return listener
-
-    async def _unlisten(self, program: Program, message: ControlMessage, _fds: Fds) -> Reply:
-        area = program.areas.get(TCP)
-        if area is None:
-            return Reply(message.failed(errno.EBADF))
-        owner = Owner(area.area, message.slot, message.generation)
-        listener = self._listeners.find(owner)
-        if listener is not None:
-            request = Request(0, lib.NT_REQ_UNLISTEN, owner.area, owner.slot, owner.generation)
-            role = self._roles[TCP]
-            await self._transactions.do(program.number, message.number, role, request)
-            await self.drop_listener(listener.listener)
-        return Reply(message)
-
-    async def drop_listener(self, number: int) -> None:
-        """Forget a listener region, everywhere."""
-        await self._keeper.do(m.DropListener(0, number))
-        self._listeners.remove(number)
-        self._keeper.note(*self._listeners.no_note(number))
 
     # -- Names of hosts ------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from newtos_py.errors import NewtosError
 from newtos_py.kernel._kernel import ffi, lib
+from newtos_py.kernel.descriptors import close_all
 
 MESSAGE_BYTES: int = ffi.sizeof("struct nt_control_message")
 FDS_MAX: int = lib.NT_CTL_FDS_MAX
@@ -45,6 +46,19 @@ class ControlMessage:
     def failed(self, error: int) -> "ControlMessage":
         """Make the reply that says what went wrong; `error` is an errno."""
         return replace(self, error=error, text=b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply and its descriptors; `temporary` ones are closed once it is sent."""
+
+    message: ControlMessage
+    descriptors: tuple[int, ...] = ()
+    temporary: tuple[int, ...] = ()
+
+    def close(self) -> None:
+        """Close what was opened for the reply only."""
+        close_all(self.temporary)
 
 
 def parse(data: bytes) -> ControlMessage:

@@ -1,4 +1,8 @@
-"""Listener regions, and which socket each belongs to."""
+"""Listener regions, and which sockets each belongs to: the one that listens, and those that joined.
+
+A region ends with its last member, unless a program holds the listening socket without having
+joined (request.h: HOLD).
+"""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +17,7 @@ _NOTE = "listener."
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A listening socket: a slot in one generation of it."""
+    """A member of a listener: a slot in one generation of it."""
 
     area: int
     slot: int
@@ -25,7 +29,7 @@ class Listeners:
 
     def __init__(self) -> None:
         self._kept: dict[int, m.KeepListener] = {}
-        self._owners: dict[int, Owner] = {}
+        self._members: dict[int, list[Owner]] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -36,33 +40,56 @@ class Listeners:
 
     def claim(self, owner: Owner) -> int:
         """Choose a number for a new region of `owner`: the lowest that is free."""
-        number = next(i for i in range(len(self._owners) + 1) if i not in self._owners)
-        self._owners[number] = owner
+        number = next(i for i in range(len(self._members) + 1) if i not in self._members)
+        self._members[number] = [owner]
         return number
+
+    def join(self, number: int, owner: Owner) -> None:
+        """Enter a further member."""
+        if owner not in self._members[number]:
+            self._members[number].append(owner)
+
+    def leave(self, number: int, owner: Owner) -> None:
+        """A member is gone."""
+        members = self._members.get(number, [])
+        if owner in members:
+            members.remove(owner)
 
     def find(self, owner: Owner) -> m.KeepListener | None:
         """Find the region of a socket."""
-        for number, each in self._owners.items():
-            if each == owner:
+        for number, members in self._members.items():
+            if owner in members:
                 return self._kept.get(number)
         return None
 
-    def of_area(self, area: int) -> list[int]:
-        """List the numbers of all regions of an area."""
-        return [number for number, owner in self._owners.items() if owner.area == area]
+    def get(self, number: int) -> m.KeepListener | None:
+        """Find a region by its number."""
+        return self._kept.get(number)
+
+    def members(self, number: int) -> tuple[Owner, ...]:
+        """All sockets of a region."""
+        return tuple(self._members.get(number, ()))
+
+    def of_area(self, area: int) -> list[tuple[int, Owner]]:
+        """List all members in an area, with their regions' numbers."""
+        return [
+            (number, owner)
+            for number, members in self._members.items()
+            for owner in members
+            if owner.area == area
+        ]
 
     def remove(self, number: int) -> None:
         """Forget a region and close its descriptors."""
-        self._owners.pop(number, None)
+        self._members.pop(number, None)
         kept = self._kept.pop(number, None)
         if kept is not None:
             close_all((kept.ring.number, kept.claims.number))
 
     def note(self, number: int) -> tuple[str, str]:
         """The note, key and text, that says to whom a region belongs."""
-        owner = self._owners[number]
-        text = json.dumps([owner.area, owner.slot, owner.generation])
-        return _key(number), text
+        members = [[each.area, each.slot, each.generation] for each in self._members[number]]
+        return _key(number), json.dumps(members)
 
     def no_note(self, number: int) -> tuple[str, str]:
         """The note that removes it."""
@@ -71,14 +98,15 @@ class Listeners:
     def restore(self, key: str, text: str) -> None:
         """Take up a note of a former generation."""
         match json.loads(text):
-            case [int(area), int(slot), int(generation)] if key.startswith(_NOTE):
-                self._owners[int(key.removeprefix(_NOTE))] = Owner(area, slot, generation)
+            case list(members) if key.startswith(_NOTE):
+                number = int(key.removeprefix(_NOTE))
+                self._members[number] = [Owner(*each) for each in members]
             case _:
                 raise NewtosError(f"no note of a listener: {key}={text!r}")
 
     def without_region(self) -> Iterator[int]:
         """Numbers that were claimed by a generation that died before it kept a region."""
-        return (number for number in self._owners if number not in self._kept)
+        return (number for number in self._members if number not in self._kept)
 
 
 def _key(number: int) -> str:

@@ -12,10 +12,11 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from newtos_py.servers.syscall.calls import Calls, Reply
-from newtos_py.servers.syscall.control import BadMessageError
+from newtos_py.servers.syscall.calls import Calls
+from newtos_py.servers.syscall.control import BadMessageError, Reply
 from newtos_py.servers.syscall.keeper import Keeper, KeepError
 from newtos_py.servers.syscall.listeners import Listeners
+from newtos_py.servers.syscall.listening import Listening
 from newtos_py.servers.syscall.moves import Mover
 from newtos_py.servers.syscall.program import Program, open_process, peer_of
 from newtos_py.servers.syscall.shares import NOBODY, Shares
@@ -64,10 +65,13 @@ class SyscallServer:
             self._find_area,
             lambda role: self._transports[role].ring(),
         )
+        self._listening = Listening(
+            self._keeper, self._transactions, self._listeners, self._shares, self._roles[TCP]
+        )
         self._sharing = Sharing(
             self._shares,
             mover,
-            self._listeners,
+            self._listening,
             nobody=self._nobody,
             admit=self._enter_by_token,
             changed=self._keep,
@@ -77,7 +81,7 @@ class SyscallServer:
             context,
             keeper=self._keeper,
             transactions=self._transactions,
-            listeners=self._listeners,
+            listening=self._listening,
             roles=self._roles,
             programs=self._programs,
             nobody=self._nobody,
@@ -89,8 +93,8 @@ class SyscallServer:
         for number in list(self._listeners.without_region()):
             self._keeper.note(*self._listeners.no_note(number))
             self._listeners.remove(number)
-        self._listening = socket.socket(fileno=context.control_fd)
-        self._listening.setblocking(False)
+        self._control = socket.socket(fileno=context.control_fd)
+        self._control.setblocking(False)
         # Kept, because the event loop does not keep tasks.
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -98,7 +102,7 @@ class SyscallServer:
         """Serve until this process is killed."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self._context.doorbell, self._on_bell)
-        loop.add_reader(self._listening, self._on_connection)
+        loop.add_reader(self._control, self._on_connection)
         # For ever: whoever publishes something rings. Raised before the first look.
         self._status.sleeping = 1
         for transport in self._transports.values():
@@ -115,7 +119,7 @@ class SyscallServer:
     def _on_connection(self) -> None:
         while True:
             try:
-                connection, _ = self._listening.accept()
+                connection, _ = self._control.accept()
             except BlockingIOError:
                 return
             except OSError as error:  # out of descriptors: the others go on
@@ -231,8 +235,7 @@ class SyscallServer:
         for protocol, area in list(program.areas.items()):
             request = Request(0, lib.NT_REQ_AREA_DEAD, area.area)
             await self._transactions.do_unnoted(self._roles[protocol], request)
-            for listener in self._listeners.of_area(area.area):
-                await self._calls.drop_listener(listener)
+            await self._listening.area_died(area.area)
             await self._keeper.do(m.DropArea(0, area.area))
             del program.areas[protocol]
             close_all((area.memory.number, area.server.number, area.hint.number))

@@ -60,6 +60,8 @@ class Shared:
     users: set[int] = field(default_factory=set)
     # Where it is on its way to.
     target: Place | None = None
+    # Number of the listener it is; None: it does not listen.
+    listener: int | None = None
     # What its program keeps of it, as the shim wrote it.
     state: bytes = b""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -81,14 +83,16 @@ class Shares:
         """The socket of that name, if any program holds it."""
         return self._by_inode.get(inode)
 
-    def register(self, program: int, sockets: Iterable[Named]) -> None:
-        """A program tells of sockets of its own."""
-        for named in sockets:
-            place = Place(program, named.area, named.slot, named.generation)
-            shared = Shared(named.inode, named.protocol, place, {program})
-            self._by_inode[named.inode] = shared
-            self.keep(shared)
-            self._holds.setdefault(program, set()).add(named.inode)
+    def register(self, program: int, named: Named, listener: int | None) -> None:
+        """A program tells of a socket of its own; hold() comes after the last one."""
+        place = Place(program, named.area, named.slot, named.generation)
+        shared = Shared(named.inode, named.protocol, place, {program}, listener=listener)
+        self._by_inode[named.inode] = shared
+        self.keep(shared)
+
+    def hold(self, program: int, inodes: Iterable[int]) -> None:
+        """A program holds sockets that are registered."""
+        self._holds.setdefault(program, set()).update(inodes)
         self._keep_holds(program)
 
     def give(self, holder: int, to: int, only: set[int] | None) -> None:
@@ -96,11 +100,6 @@ class Shares:
         held = self._holds.get(holder, set())
         self._holds[to] = set(held if only is None else held & only)
         self._keep_holds(to)
-
-    def add(self, program: int, inode: int) -> None:
-        """A program has come by a socket in another way: it has shown the placeholder."""
-        self._holds.setdefault(program, set()).add(inode)
-        self._keep_holds(program)
 
     def held_by(self, program: int) -> list[Shared]:
         """What a program holds."""
@@ -113,6 +112,10 @@ class Shares:
     def is_held_by(self, program: int, shared: Shared) -> bool:
         """Whether a program holds a socket."""
         return shared.inode in self._holds.get(program, ())
+
+    def is_listener_held(self, listener: int) -> bool:
+        """Whether any program holds a listening socket, joined or not."""
+        return any(each.listener == listener for each in self._by_inode.values())
 
     def is_held(self, shared: Shared) -> bool:
         """Whether any program does."""
@@ -147,6 +150,7 @@ class Shares:
                 _to_list(shared.place),
                 sorted(shared.users),
                 _to_list(target) if target is not None else None,
+                shared.listener,
                 shared.state.hex(),
             ]
         )
@@ -161,13 +165,14 @@ class Shares:
             return False
         inode = int(key.removeprefix(_SOCKET_NOTE))
         match json.loads(text):
-            case [int(protocol), list(place), list(users), target, str(state)]:
+            case [int(protocol), list(place), list(users), target, listener, str(state)]:
                 self._by_inode[inode] = Shared(
                     inode,
                     protocol,
                     Place(*place),
                     set(users),
                     Place(*target) if target is not None else None,
+                    listener,
                     bytes.fromhex(state),
                 )
             case _:

@@ -6,14 +6,14 @@ shares.py knows who holds what, moves.py carries sockets from area to area; here
 import errno
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from newtos_py.servers.syscall.control import ControlMessage
-from newtos_py.servers.syscall.listeners import Listeners, Owner
+from newtos_py.servers.syscall.listening import Listening
 from newtos_py.servers.syscall.moves import Mover
 from newtos_py.servers.syscall.program import Program
-from newtos_py.servers.syscall.shares import NOBODY, Shared, Shares, named_in
+from newtos_py.servers.syscall.shares import NOBODY, Named, Shared, Shares, named_in
 
 from newtos_py.kernel._kernel import lib
 from newtos_py.kernel.log import log
@@ -27,7 +27,7 @@ class Sharing:
         self,
         shares: Shares,
         mover: Mover,
-        listeners: Listeners,
+        listening: Listening,
         *,
         nobody: Program,
         admit: Callable[[socket.socket, Callable[[int], None]], Program],
@@ -41,7 +41,7 @@ class Sharing:
         """
         self._shares = shares
         self._mover = mover
-        self._listeners = listeners
+        self._listening = listening
         self._nobody = nobody
         self._admit = admit
         self._changed = changed
@@ -66,11 +66,7 @@ class Sharing:
     async def token(self, program: Program, flags: int, text: bytes, fds: tuple[int, ...]) -> None:
         """Register sockets; with a connection, admit a program that holds them, too."""
         named = named_in(text)
-        mine = {(protocol, area.area) for protocol, area in program.areas.items()}
-        known = [each for each in named if (each.protocol, each.area) in mine]
-        self._shares.register(
-            program.number, [each for each in known if self._shares.find(each.inode) is None]
-        )
+        await self._register(program, named)
         if len(fds) != 1:
             return
         inode = os.fstat(fds[0]).st_ino
@@ -84,6 +80,22 @@ class Sharing:
         )
         self._tokens[inode] = child.number
 
+    async def _register(self, program: Program, named: Sequence[Named]) -> None:
+        mine = {(protocol, area.area) for protocol, area in program.areas.items()}
+        known = [each for each in named if (each.protocol, each.area) in mine]
+        for each in known:
+            if self._shares.find(each.inode) is not None:
+                continue
+            listener = None
+            if each.protocol == TCP:
+                listener = self._listening.number_of(each.area, each.slot, each.generation)
+            # First: what is registered is held.
+            if listener is not None:
+                await self._listening.hold(listener)
+            self._shares.register(program.number, each, listener)
+        if known:
+            self._shares.hold(program.number, [each.inode for each in known])
+
     async def leave(self, program: Program, text: bytes) -> bool:
         """A program closes a socket; True if it has it and nobody else holds it."""
         named = named_in(text)
@@ -96,6 +108,9 @@ class Sharing:
     async def _leave_locked(self, program: Program, shared: Shared) -> bool:
         if not self._shares.leave(program.number, shared):
             return False
+        if shared.listener is not None:
+            await self._listening.release(shared.listener)
+            return True
         await self._mover.finish(shared)
         if shared.place.program == program.number:
             return True
@@ -116,24 +131,18 @@ class Sharing:
         self, program: Program, message: ControlMessage, shared: Shared
     ) -> ControlMessage:
         if not self._shares.is_held_by(program.number, shared):
-            self._shares.add(program.number, shared.inode)
+            self._shares.hold(program.number, [shared.inode])
         answer = replace(message, protocol=shared.protocol, arg=lib.NT_TAKEN_SLOT)
-        if self._is_listener(shared):
-            answer = replace(answer, arg=lib.NT_TAKEN_LISTENER)
-        else:
-            error = await self._mover.move(shared, program.number)
-            if error:
-                return replace(message.failed(error), protocol=shared.protocol)
-            if program.number not in shared.users:
-                shared.users.add(program.number)
-                self._shares.keep(shared)
+        if shared.listener is not None:
+            return replace(answer, arg=lib.NT_TAKEN_LISTENER, slot=shared.listener)
+        error = await self._mover.move(shared, program.number)
+        if error:
+            return replace(message.failed(error), protocol=shared.protocol)
+        if program.number not in shared.users:
+            shared.users.add(program.number)
+            self._shares.keep(shared)
         place = shared.place
         return replace(answer, area=place.area, slot=place.slot, generation=place.generation)
-
-    def _is_listener(self, shared: Shared) -> bool:
-        place = shared.place
-        owner = Owner(place.area, place.slot, place.generation)
-        return shared.protocol == TCP and self._listeners.find(owner) is not None
 
     async def bury(self, program: Program) -> None:
         """A program has ended: what others hold lives on, in an area of this server's own."""
@@ -147,7 +156,7 @@ class Sharing:
         self._shares.forget_program(program.number)
 
     async def _park(self, shared: Shared) -> None:
-        if self._is_listener(shared):
+        if shared.listener is not None:
             return
         has_room = shared.protocol in self._nobody.areas or await self._make_area(
             self._nobody, shared.protocol
