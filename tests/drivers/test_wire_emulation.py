@@ -252,9 +252,9 @@ def test_what_an_end_lent_before_it_lost_its_arena_is_never_taken(
     """More of it waits in the channel than the other end takes in a step."""
     link = make_link(emulation(duplicate_ppb=500_000_000), small=200, large=8)
     link.settle()
-    for i in range(160):
+    for i in range(190):
         link.b.send(frame(i))
-    for _ in range(11):
+    for _ in range(12):
         link.b.step()
     for _ in range(20):
         link.a.step()

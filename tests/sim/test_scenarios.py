@@ -24,6 +24,10 @@ FOUND = [
     ("tcp-idle/clean/cold", 3007),
     # A wire went on filling buffers that a peer without its arena had taken back.
     ("udp-abort/lossy/cold", 24),
+    # What it had lent before was taken after it had said that it forgot.
+    ("udp-flood/lossy/cold", 1004),
+    # A writer was woken a byte before it may write.
+    ("tcp-slow-reader/slow/cold", 1020),
 ]
 
 
