@@ -30,7 +30,9 @@ static uint32_t step(void *context, uint64_t now_ns, uint32_t budget)
     struct nt_wire *wire = context;
     nt_uplink_begin(&wire->uplink, now_ns);
     uint32_t tail = wire->tx.tail;
-    uint32_t work = nt_wire_take_grants(wire, budget);
+    nt_wire_send_forgot(wire);
+    uint32_t work = wire->tx.tail != tail;
+    work += nt_wire_take_grants(wire, budget);
     work += nt_uplink_take_returns(&wire->uplink, budget);
     work += nt_wire_hand_up_due(wire, now_ns, budget);
     work += nt_wire_receive(wire, now_ns, budget);
@@ -175,7 +177,8 @@ static int open_wire(struct nt_wire *wire, const struct nt_wire_config *config, 
         // Or the same frames would meet the same fate after each cold start.
         wire->state->emulate.random += wire->uplink.status->generation;
         if (wire->tx.tail != 0 || wire->grants_tx.tail != 0 || wire->grants_rx.head != 0)
-            nt_wire_send_forgot(wire);
+            wire->state->renewal = (struct nt_wire_renewal){
+                .number = (uint16_t)wire->uplink.status->generation, .unsent = 1, .awaited = 1};
     }
     nt_uplink_commit(&wire->uplink);
     nt_uplink_start(&wire->uplink);

@@ -111,7 +111,7 @@ static void emulate(struct nt_wire *wire, uint64_t now_ns, uint32_t buffer,
 
 // The peer lost its arena: what it held of ours is free again, and will be lent anew. What it had
 // sent before stood in the channel before this message, so every buffer still granted counts.
-static void forget_grants(struct nt_wire *wire)
+static void forget_grants(struct nt_wire *wire, uint16_t number)
 {
     struct nt_buffers *buffers = &wire->uplink.buffers;
     nt_uplink_count(&wire->uplink, NT_WIRE_FORGOTTEN, 1);
@@ -119,6 +119,17 @@ static void forget_grants(struct nt_wire *wire)
         if (buffers->record[i].state == NT_BUFFER_GRANTED)
             nt_buffers_free(buffers, i);
     nt_wire_drop_stale(wire);
+    struct nt_return *answer = nt_producer_slot(&wire->grants_tx);
+    *answer = (struct nt_return){.buffer = NT_WIRE_RENEWED, .use = number};
+    nt_producer_advance(&wire->grants_tx);
+}
+
+// The peer's message that it forgot waits until all that it lent before is taken, because that is
+// dropped with the rest and would count as lent anew later; and until there is room for the answer.
+static bool must_wait(struct nt_wire *wire, const struct nt_desc *desc)
+{
+    return desc->kind == NT_WIRE_DESC_FORGOT && (nt_consumer_pending(&wire->grants_rx) != 0 ||
+                                                 nt_producer_room(&wire->grants_tx, 1) == 0);
 }
 
 static void receive_one(struct nt_wire *wire, uint64_t now_ns, const struct nt_desc *desc)
@@ -129,7 +140,7 @@ static void receive_one(struct nt_wire *wire, uint64_t now_ns, const struct nt_d
         return;
     }
     if (desc->kind == NT_WIRE_DESC_FORGOT) {
-        forget_grants(wire);
+        forget_grants(wire, desc->ref[0].use);
         return;
     }
     int64_t buffer = lent_buffer(wire, desc);
@@ -161,9 +172,7 @@ uint32_t nt_wire_receive(struct nt_wire *wire, uint64_t now_ns, uint32_t budget)
            nt_uplink_can_hand_up(&wire->uplink)) {
         struct nt_desc desc;
         memcpy(&desc, nt_consumer_slot(rx), offsetof(struct nt_desc, data));
-        // All that the peer lent before it lost its arena stands in the other channel by now. It is
-        // taken first, and dropped with the rest; taken later it would count as lent anew.
-        if (desc.kind == NT_WIRE_DESC_FORGOT && nt_consumer_pending(&wire->grants_rx) != 0)
+        if (must_wait(wire, &desc))
             break;
         receive_one(wire, now_ns, &desc);
         nt_consumer_advance(rx);

@@ -23,9 +23,25 @@ static void set_held(struct nt_wire *wire, uint32_t buffer, struct nt_wire_held 
     *record = held;
 }
 
+// True if this is no buffer that we may fill: our peer's answer, or lent to our former life.
+static bool of_former_life(struct nt_wire *wire, const struct nt_return *grant)
+{
+    struct nt_wire_renewal *renewal = &wire->state->renewal;
+    bool answer = grant->buffer == NT_WIRE_RENEWED;
+    if (!renewal->awaited)
+        return answer; // to a life before
+    if (answer && grant->use == renewal->number) {
+        nt_txn_touch(&wire->uplink.txn, renewal, sizeof(*renewal));
+        renewal->awaited = 0;
+    }
+    return true;
+}
+
 // A peer that came back without its arena lends again what we hold: then the new use count counts.
 static void take_grant(struct nt_wire *wire, const struct nt_return *grant)
 {
+    if (of_former_life(wire, grant))
+        return;
     if (grant->buffer >= wire->peer_pool.small_count + wire->peer_pool.large_count ||
         (grant->use & 1) == 0) {
         nt_uplink_count(&wire->uplink, NT_WIRE_BAD_GRANT, 1);
@@ -236,11 +252,15 @@ bool nt_wire_can_send(struct nt_wire *wire)
 
 void nt_wire_send_forgot(struct nt_wire *wire)
 {
-    if (nt_producer_room(&wire->tx, 1) == 0)
-        return; // the peer has 1024 frames to refuse first; newtos inject will tell
+    struct nt_wire_renewal *renewal = &wire->state->renewal;
+    if (!renewal->unsent || nt_producer_room(&wire->tx, 1) == 0)
+        return;
     struct nt_desc *desc = nt_producer_slot(&wire->tx);
     memset(desc, 0, offsetof(struct nt_desc, data));
     desc->kind = NT_WIRE_DESC_FORGOT;
+    desc->ref[0].use = renewal->number;
     desc->check = nt_desc_check(wire->tx.tail);
     nt_producer_advance(&wire->tx);
+    nt_txn_touch(&wire->uplink.txn, renewal, sizeof(*renewal));
+    renewal->unsent = 0;
 }

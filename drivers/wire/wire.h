@@ -13,6 +13,13 @@
 // those are emulated. So a buffer is always in exactly one of the states of buffers.h: free, up
 // with the consumers, granted (with the peer, or in one of the two channels), or delayed.
 //
+// Coming back without the arena. Neither end then knows what the other holds of its buffers, or
+// goes on holding what is no longer lent. So the one that came back says FORGOT in its frames'
+// channel, with the number of its life; the other frees all it had lent, answers RENEWED among its
+// grants, and lends anew. Grants before that answer are of the former life and dropped. And what
+// the other holds of the one that came back it keeps only if the use counts say that it was lent
+// since.
+//
 // A wire stands still rather than loses frames when the peer is merely slow: frames wait in IP's
 // channel until the peer grants a buffer. After 10 ms without any, the peer is taken for dead and
 // frames are dropped, until a grant arrives.
@@ -26,14 +33,16 @@
 
 enum {
     NT_WIRE_ARENA_KIND = 0x4e545752, // "NTWR"
-    NT_WIRE_ARENA_LAYOUT = 1,
+    NT_WIRE_ARENA_LAYOUT = 2,
     NT_WIRE_PORT_TX = NT_UPLINK_PORT_NEXT,
     NT_WIRE_PORT_RX,
     NT_WIRE_PORT_GRANTS_RX,
     NT_WIRE_PORT_GRANTS_TX,
-    // A descriptor kind that only the two ends of a wire know: "I came back without my arena: what
-    // you lent me is forgotten, lend it again".
+    // A descriptor kind that only the two ends of a wire know; ref[0].use is the number of the
+    // life.
     NT_WIRE_DESC_FORGOT = 64,
+    // The buffer of a grant that is none, but the answer; its use count is that number.
+    NT_WIRE_RENEWED = 0xffff,
     NT_WIRE_STARVED_NS = 10000000,
     // Bytes gathered in one step before the peer hears of them: four super-segments.
     NT_WIRE_STEP_BYTES = 262144,
@@ -53,11 +62,18 @@ struct nt_wire_held { // a buffer of the peer's that we may fill; in the arena
     uint16_t held; // 0 or 1
 };
 
+struct nt_wire_renewal { // after a start without an arena; in the arena
+    uint16_t number;     // of this life
+    uint8_t unsent;      // 1: the peer is still to be told
+    uint8_t awaited;     // 1: its answer has not come
+};
+
 struct nt_wire_state { // the arena's body
     struct nt_uplink_state uplink;
     struct nt_emulate_state emulate;
     struct nt_wire_held held[1024];        // by the peer's buffer index
     struct nt_delayed_frame delayed[1024]; // by our buffer index; valid where the buffer is DELAYED
+    struct nt_wire_renewal renewal;
 };
 
 struct nt_wire_stack {
@@ -89,7 +105,7 @@ bool nt_wire_can_send(struct nt_wire *wire);
 // The peer lost its arena: forgets what it lent before and does not know of. It would else be
 // written to while it is the peer's own (a spare), or somebody's above it.
 void nt_wire_drop_stale(struct nt_wire *wire);
-// Tells the peer that we know nothing of its grants; false if its channel has no room.
+// Tells the peer, as soon as its channel has room, that we know nothing of its grants.
 void nt_wire_send_forgot(struct nt_wire *wire);
 
 // rx.c

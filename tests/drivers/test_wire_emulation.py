@@ -246,8 +246,9 @@ def test_the_two_directions_have_fates_of_their_own(make_link: Callable[..., Lin
     ]
 
 
-def test_what_an_end_lent_before_it_lost_its_arena_is_never_taken(
-    make_link: Callable[..., Link],
+@pytest.mark.parametrize("loser", [0, 1])
+def test_what_was_lent_before_an_arena_was_lost_is_never_filled(
+    make_link: Callable[..., Link], loser: int
 ) -> None:
     """More of it waits in the channel than the other end takes in a step."""
     link = make_link(emulation(duplicate_ppb=500_000_000), small=200, large=8)
@@ -259,7 +260,8 @@ def test_what_an_end_lent_before_it_lost_its_arena_is_never_taken(
     for _ in range(20):
         link.a.step()
         link.a.receive()
-    link.a.arena.map[:] = bytes(link.a.arena.size)
-    link.reboot(0)
+    link.hosts[loser].arena.map[:] = bytes(link.a.arena.size)
+    link.reboot(loser)
     link.settle()
+    link.a.receive()
     link.check_no_buffer_lost()

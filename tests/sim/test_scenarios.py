@@ -26,6 +26,8 @@ FOUND = [
     ("udp-abort/lossy/cold", 24),
     # What it had lent before was taken after it had said that it forgot.
     ("udp-flood/lossy/cold", 1004),
+    # ... and the one that forgot took what its former life had been lent.
+    ("tcp-loopback/slow/cold", 1027),
     # A writer was woken a byte before it may write.
     ("tcp-slow-reader/slow/cold", 1020),
 ]
