@@ -156,6 +156,23 @@ class Program:
         self.register(new)
         return new
 
+    def resumed(self, old: "Socket", area: int, slot: int, generation: int) -> "Socket":
+        """Another program's socket, in the slot of this one's to which it was moved."""
+        new = Socket(self)
+        image = ffi.new("struct nt_sock_image *")
+        lib.nt_sock_save(old.sock, image)
+        assert lib.nt_sock_restore(new.sock, image, ffi.sizeof("struct nt_sock_image"))
+        protocol = old.identity().protocol
+        _check(lib.nt_sock_resume(self.context, new.sock, protocol, area, slot, generation))
+        self.register(new)
+        return new
+
+    def abandon(self, old: "Socket") -> None:
+        """Let the server have the slot back that a socket was moved out of."""
+        lib.nt_sock_abandon(old.sock, self.wake)
+        self.flush()
+        self.forget(old)
+
     def register(self, new: "Socket") -> None:
         """Let sweeps find a socket."""
         self._sockets[new.sock] = new

@@ -30,7 +30,8 @@ enum nt_server_request_kind {
 // last member, unless it is held: HOLD stands for processes that inherited the socket and have not
 // looked at it yet. UNLISTEN is answered at once if others hold the listener (arg 1), else when
 // nothing is left of it. With arg 1 (shutdown(2)) it ends for all: `closed` in the region's header
-// says so, and each member's slot becomes GRANTED.
+// says so, and each member's slot becomes GRANTED. The HOLD that lets go of one without members
+// is answered when nothing is left, too.
 //
 // Errors: EBADF: no such slot, area or listener; ENOBUFS: no slot is left in the area.
 

@@ -337,6 +337,10 @@ class Dialogue:
         self._regions[joined] = number, region
         return joined
 
+    def regions(self) -> list[_C]:
+        """The listener regions (struct nt_listener) there have been."""
+        return [region for _, region in self._regions.values()]
+
     def region_number(self, sock: Socket) -> int:
         """The number of a listening socket's region."""
         return self._regions[sock][0]

@@ -541,7 +541,7 @@ bool nt_tcp_died_accepting(struct nt_tcp_engine *tcp, struct nt_tcb *t, bool ent
 void nt_tcp_listener_close(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener);
 void nt_tcp_member_leave(struct nt_tcp_engine *tcp, uint32_t binding);
 bool nt_tcp_unlisten(struct nt_tcp_engine *tcp, uint32_t binding, struct nt_request *request);
-bool nt_tcp_hold(struct nt_tcp_engine *tcp, uint32_t number, bool hold);
+bool nt_tcp_hold(struct nt_tcp_engine *tcp, struct nt_request *request);
 // Goes on with closing listeners; how much was done.
 uint32_t nt_tcp_listeners_close_some(struct nt_tcp_engine *tcp, uint32_t budget);
 

@@ -5,6 +5,8 @@
 // listener of the same name (SO_REUSEPORT) takes it over, or it is reset. An entry is withdrawn
 // with a claim word of the server's own, so that a restarted server tells those it withdrew from
 // those a program took.
+#include <errno.h>
+
 #include "servers/tcp/context.h"
 
 void nt_tcp_listener_close(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener)
@@ -56,21 +58,27 @@ bool nt_tcp_unlisten(struct nt_tcp_engine *tcp, uint32_t binding, struct nt_requ
         return false; // somebody waits for its end already
     nt_tcp_listener_touch(tcp, listener);
     listener->unlisten = request->number;
-    listener->answer_unlisten = 1;
+    listener->answer_unlisten = NT_REQ_UNLISTEN;
     nt_tcp_listener_close(tcp, listener);
     return true;
 }
 
-// Whoever inherited the socket keeps it open without a slot. False: there is no such listener.
-bool nt_tcp_hold(struct nt_tcp_engine *tcp, uint32_t number, bool hold)
+// Whoever inherited the socket keeps it open without a slot. True: it ends now that it is held no
+// longer, and the answer comes when nothing is left.
+bool nt_tcp_hold(struct nt_tcp_engine *tcp, struct nt_request *request)
 {
-    struct nt_tcp_listener *listener = nt_tcp_listener_numbered(tcp, number);
-    if (listener == NULL)
+    struct nt_tcp_listener *listener = nt_tcp_listener_numbered(tcp, request->arg);
+    if (listener == NULL) {
+        request->error = EBADF;
         return false;
+    }
     nt_tcp_listener_touch(tcp, listener);
-    listener->held = hold;
-    if (!hold && tcp->listeners[listener - tcp->listener].member_count == 0)
-        nt_tcp_listener_close(tcp, listener);
+    listener->held = request->options != 0;
+    if (listener->held || tcp->listeners[listener - tcp->listener].member_count != 0)
+        return false;
+    listener->unlisten = request->number;
+    listener->answer_unlisten = NT_REQ_HOLD;
+    nt_tcp_listener_close(tcp, listener);
     return true;
 }
 
@@ -170,7 +178,7 @@ static bool finish_closing(struct nt_tcp_engine *tcp, struct nt_tcp_listener *li
 {
     struct nt_request reply = {
         .number = listener->unlisten,
-        .kind = NT_REQ_UNLISTEN,
+        .kind = listener->answer_unlisten,
         .area = listener->area,
         .slot = listener->slot,
         .generation = listener->generation,

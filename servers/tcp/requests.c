@@ -165,8 +165,7 @@ static bool handle(struct nt_tcp_engine *tcp, struct nt_request *request)
         request->error = join(tcp, request);
         return false;
     case NT_REQ_HOLD:
-        request->error = nt_tcp_hold(tcp, request->arg, request->options != 0) ? 0 : EBADF;
-        return false;
+        return nt_tcp_hold(tcp, request);
     }
     request->error = ENOSYS;
     return false;

@@ -201,7 +201,7 @@ struct nt_tcp_listener {
     uint32_t accept_head;    // entries before it are taken
     uint32_t accept_tail;    // entries filled
     uint32_t unlisten;       // CLOSING: number of the request to answer
-    uint8_t answer_unlisten; // 1: there is one
+    uint8_t answer_unlisten; // its kind (enum nt_server_request_kind); 0: there is none
     uint8_t slot_closed;     // 1: the last program said CLOSE, its slot is free afterwards
     uint8_t held;            // 1: it stays without a member (NT_REQ_HOLD)
     uint8_t pad;
