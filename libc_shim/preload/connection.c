@@ -4,6 +4,7 @@
 
 #include "libc_shim/preload/blocking.h"
 #include "libc_shim/preload/control.h"
+#include "libc_shim/preload/interfaces.h"
 #include "libc_shim/preload/log.h"
 #include "libc_shim/preload/numbers.h"
 #include "libc_shim/preload/process.h"
@@ -55,7 +56,7 @@ int nt_socket_family(int domain)
     case AF_PACKET:
     case AF_XDP:
         nt_log_once("socket: AF_PACKET and AF_XDP would reach the kernel's network: refused");
-        return -EAFNOSUPPORT;
+        return -EPERM;
     default:
         return 0;
     }
@@ -132,7 +133,7 @@ static int create_at(struct nt_file *file, int domain, int type, int protocol)
     if (result < 0) {
         nt_fd_set(number, NT_FD_CLOSED);
         nt_number_give(number);
-        if (result == -ESOCKTNOSUPPORT || result == -EPROTONOSUPPORT)
+        if (result == -ESOCKTNOSUPPORT || result == -EPROTONOSUPPORT || result == -EPERM)
             nt_log_once("socket: type %d, protocol %d is not supported", type & ~TYPE_FLAGS,
                         protocol);
         return result;
@@ -191,10 +192,35 @@ static int bind_to(struct nt_file *file, const struct nt_endpoint *local)
     return result;
 }
 
+static int connect_held(struct nt_file *file, const struct sockaddr *address, socklen_t length);
+
+// A socket whose connect() failed, or that listened no more, gets a slot like that of a fresh one.
+static int freshen(struct nt_file *file)
+{
+    const struct sockaddr none = {.sa_family = AF_UNSPEC};
+    struct nt_endpoint local;
+    if (!nt_sock_is_used_up(&file->sock))
+        return 0;
+    int result = connect_held(file, &none, sizeof none);
+    if (result == 0 && nt_sock_bound_name(&file->sock, &local))
+        result = bind_to(file, &local);
+    return result;
+}
+
 static int bind_held(struct nt_file *file, const struct sockaddr *address, socklen_t length)
 {
-    struct nt_endpoint local;
+    struct nt_endpoint local = {.port = 0};
     int result = nt_sock_bind_check(&file->sock, address, length, &local);
+    struct nt_endpoint bound;
+    bool again = (result == 0 || result == -EINVAL) && nt_sock_is_used_up(&file->sock) &&
+                 !nt_sock_bound_name(&file->sock, &bound);
+    if (again)
+        result = freshen(file);
+    if (again && result == 0)
+        result = nt_sock_bind_check(&file->sock, address, length, &local);
+    // __inet_bind(): whether the address can be had comes before whether the socket can.
+    if (result == -EINVAL && !nt_interface_has(&local))
+        return -EADDRNOTAVAIL;
     return result != 0 ? result : bind_to(file, &local);
 }
 
@@ -248,7 +274,9 @@ static int listen_held(struct nt_file *file, int backlog)
     int again = nt_sock_listen_check(&file->sock);
     if (again < 0)
         return again;
-    int result = again ? 0 : bind_any(file);
+    int result = again ? 0 : freshen(file);
+    if (result == 0 && !again)
+        result = bind_any(file);
     if (result != 0)
         return result;
     nt_process_flush(nt_thread_self());

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <linux/sockios.h>
+#include <sys/ioctl.h>
 
 bool nt_again(int fd) { return fd < 0 && errno == EMFILE && nt_numbers_flush(); }
 
@@ -223,6 +224,8 @@ static int ioctl_socket(struct nt_file *file, int fd, unsigned long request, voi
     switch (request) {
     case FIONREAD: // the same number as SIOCINQ
         return store_int(arg, nt_sock_rx_bytes(&file->sock));
+    case SIOCATMARK: // there is no urgent byte
+        return file->sock.type == SOCK_STREAM ? store_int(arg, 0) : -ENOTTY;
     case SIOCOUTQ:
         return store_int(arg, nt_sock_tx_bytes(&file->sock));
     case FIONBIO:

@@ -182,6 +182,22 @@ char *nt_if_indextoname(unsigned index, char *name)
     return NULL;
 }
 
+bool nt_interface_has(const struct nt_endpoint *local)
+{
+    struct addresses found;
+    const uint8_t *bytes = local->addr + 12;
+    if (nt_endpoint_is_any(local))
+        return true;
+    if (ask(&found) != 0)
+        return true; // nobody knows
+    if (!nt_endpoint_is_v4(local))
+        return false;
+    bool has = bytes[0] == IN_LOOPBACKNET;
+    for (int i = 0; i < found.count; i++)
+        has |= found.entry[i].family == AF_INET && memcmp(found.entry[i].bytes, bytes, 4) == 0;
+    return has;
+}
+
 // -- ioctl -----------------------------------------------------------------------------------
 
 static int list_configuration(struct ifconf *conf, const struct addresses *found)

@@ -6,11 +6,15 @@
 #define NT_PRELOAD_INTERFACES_H
 
 #include "libc_shim/preload/real.h"
+#include "libc_shim/sockets/address.h"
 
 // As libc's: one block of malloc, so that the program's freeifaddrs frees it.
 int nt_getifaddrs(struct ifaddrs **list);
 unsigned nt_if_nametoindex(const char *name);
 char *nt_if_indextoname(unsigned index, char *name);
+
+// True if it is an address of the host's, or none in particular.
+bool nt_interface_has(const struct nt_endpoint *local);
 
 // The SIOCGIF requests; -ENOTTY for any other.
 int nt_interface_ioctl(unsigned long request, void *arg);

@@ -86,6 +86,15 @@ int nt_endpoint_from_sockaddr(struct nt_endpoint *endpoint, int family, bool v6o
     return from_sin6(endpoint, v6only, use, address, length);
 }
 
+int nt_endpoint_can_be(const struct nt_endpoint *endpoint, enum nt_address_use use)
+{
+    if (nt_endpoint_is_v4(endpoint))
+        return 0;
+    if (use == NT_ADDRESS_BIND)
+        return nt_endpoint_is_any(endpoint) ? 0 : -EADDRNOTAVAIL;
+    return memcmp(endpoint->addr, LOOPBACK_V6, 16) == 0 ? -EADDRNOTAVAIL : -ENETUNREACH;
+}
+
 void nt_endpoint_to_sockaddr(const struct nt_endpoint *endpoint, int family,
                              struct sockaddr *address, socklen_t *length)
 {

@@ -26,6 +26,10 @@ int nt_endpoint_from_sockaddr(struct nt_endpoint *endpoint, int family, bool v6o
                               enum nt_address_use use, const struct sockaddr *address,
                               socklen_t length);
 
+// There is no IPv6 on a host yet: 0 for IPv4 and, to bind to, for ::; -EADDRNOTAVAIL for what would
+// be an address of its own, -ENETUNREACH for others', as Linux says where IPv6 is turned off.
+int nt_endpoint_can_be(const struct nt_endpoint *endpoint, enum nt_address_use use);
+
 // Writes at most *length bytes and sets *length to the full size, as the kernel does. An AF_INET6
 // socket sees IPv4 peers as ::ffff:a.b.c.d; :: is also how an AF_INET6 socket sees an unset name.
 void nt_endpoint_to_sockaddr(const struct nt_endpoint *endpoint, int family,

@@ -13,6 +13,8 @@ int nt_sock_bind_check(struct nt_sock *sock, const struct sockaddr *address, soc
     bool v6only = (nt_sock_options(sock) & NT_OPTION_V6ONLY) != 0;
     int result =
         nt_endpoint_from_sockaddr(local, sock->family, v6only, NT_ADDRESS_BIND, address, length);
+    if (result == 0)
+        result = nt_endpoint_can_be(local, NT_ADDRESS_BIND);
     if (result < 0)
         return result;
     nt_sock_lock(sock);
@@ -35,6 +37,11 @@ void nt_sock_bound(struct nt_sock *sock, const struct nt_endpoint *local)
     sock->bound_to = *local;
     sock->flags &= ~(uint32_t)NT_SOCKF_UNBOUND;
     nt_sock_unlock(sock);
+}
+
+bool nt_sock_is_used_up(const struct nt_sock *sock)
+{
+    return (sock->flags & NT_SOCKF_USED_UP) != 0;
 }
 
 bool nt_sock_bound_name(const struct nt_sock *sock, struct nt_endpoint *local)
@@ -105,10 +112,18 @@ static void post_request(struct nt_sock *sock, const struct nt_endpoint *target,
 static int disconnect(struct nt_sock_context *context, struct nt_sock *sock,
                       struct nt_sock_wake *wake)
 {
-    if (sock->phase != NT_SOCK_IDLE) {
+    if (sock->phase != NT_SOCK_IDLE || (sock->flags & NT_SOCKF_USED_UP) != 0) {
+        struct nt_sock_view view;
+        nt_sock_look(sock, &view);
         int result = nt_sock_renew_slot(context, sock, wake);
         if (result < 0)
             return result;
+        // tcp_disconnect(): a connection, or half of one, was broken off.
+        if (view.state == NT_TCP_SYN_SENT ||
+            (view.state == NT_TCP_ESTABLISHED && view.shutdown != NT_SHUT_BOTH))
+            sock->left_error = ECONNRESET;
+        else
+            sock->left_error = nt_error_number(view.error);
     }
     nt_store_relaxed(&sock->phase, (uint8_t)NT_SOCK_IDLE);
     return 0;
@@ -122,6 +137,8 @@ static int start_connect(struct nt_sock_context *context, struct nt_sock *sock,
     bool v6only = (nt_sock_options(sock) & NT_OPTION_V6ONLY) != 0;
     int result = nt_endpoint_from_sockaddr(&target, sock->family, v6only, NT_ADDRESS_CONNECT,
                                            address, length);
+    if (result == 0)
+        result = nt_endpoint_can_be(&target, NT_ADDRESS_CONNECT);
     if (result < 0)
         return result;
     if ((sock->flags & NT_SOCKF_USED_UP) != 0 || nt_sock_is_lost(sock)) {
@@ -132,6 +149,7 @@ static int start_connect(struct nt_sock_context *context, struct nt_sock *sock,
     if ((sock->flags & NT_SOCKF_UNBOUND) != 0)
         return -EDESTADDRREQ;
     sock->peer = target;
+    sock->left_error = 0; // tcp_connect_init()
     post_request(sock, &target, wake);
     nt_store_release(&sock->phase, (uint8_t)NT_SOCK_CONNECTING);
     return -EINPROGRESS;
@@ -193,6 +211,8 @@ static int connect_dgram(struct nt_sock *sock, const struct sockaddr *address, s
     if (!away) {
         int result = nt_endpoint_from_sockaddr(&target, sock->family, v6only,
                                                NT_ADDRESS_CONNECT_DGRAM, address, length);
+        if (result == 0)
+            result = nt_endpoint_can_be(&target, NT_ADDRESS_CONNECT_DGRAM);
         if (result < 0)
             return result;
     }
@@ -358,7 +378,8 @@ static int shutdown_stream(struct nt_sock_context *context, struct nt_sock *sock
     if (view->state == NT_TCP_SYN_SENT)
         return disconnect(context, sock, wake);
     // SS_CONNECTING ends here, one way or the other.
-    if (sock->phase == NT_SOCK_CONNECTING && view->state == NT_TCP_CLOSE)
+    bool unreported = sock->phase == NT_SOCK_CONNECTING || (sock->flags & NT_SOCKF_UNREPORTED) != 0;
+    if (unreported && view->state == NT_TCP_CLOSE)
         sock->flags |= NT_SOCKF_DISCONNECTING;
     else if (sock->phase == NT_SOCK_CONNECTING)
         nt_store_relaxed(&sock->phase, (uint8_t)NT_SOCK_CONNECTED);
@@ -439,6 +460,8 @@ int nt_sock_getsockname(struct nt_sock *sock, struct sockaddr *address, socklen_
     nt_sock_lock(sock);
     int result = local_name(sock, &local);
     nt_sock_unlock(sock);
+    if (result == 0 && *length > INT32_MAX)
+        result = -EINVAL;
     if (result == 0)
         nt_endpoint_to_sockaddr(&local, sock->family, address, length);
     return result;
@@ -453,6 +476,8 @@ int nt_sock_getpeername(struct nt_sock *sock, struct sockaddr *address, socklen_
     nt_sock_unlock(sock);
     if (view.state != NT_TCP_ESTABLISHED)
         return -ENOTCONN;
+    if (*length > INT32_MAX)
+        return -EINVAL;
     nt_endpoint_to_sockaddr(&peer, sock->family, address, length);
     return 0;
 }

@@ -7,12 +7,17 @@ static int protocol_of(int domain, int type, int protocol)
         return -EAFNOSUPPORT;
     if (type < 0 || type >= 11) // SOCK_MAX
         return -EINVAL;
-    // inet_create(): the type must exist, then it must have that protocol.
-    int own = type == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP;
-    if (type != SOCK_STREAM && type != SOCK_DGRAM)
-        return -ESOCKTNOSUPPORT;
     if (protocol < 0 || protocol >= IPPROTO_MAX)
         return -EINVAL;
+    // inet_create(): the type must exist, then it must have that protocol.
+    int own = type == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP;
+    int icmp = domain == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6;
+    if (type == SOCK_RAW) // as without CAP_NET_RAW
+        return -EPERM;
+    if (type == SOCK_DGRAM && protocol == icmp) // as where net.ipv4.ping_group_range has nobody
+        return -EACCES;
+    if (type != SOCK_STREAM && type != SOCK_DGRAM)
+        return -ESOCKTNOSUPPORT;
     return protocol == 0 || protocol == own ? own : -EPROTONOSUPPORT;
 }
 
@@ -29,6 +34,7 @@ void nt_sock_init(struct nt_sock *sock, int family, int type)
     sock->linger_s = -1;
     sock->bound = 0;
     sock->phase_before = NT_SOCK_CLOSED;
+    sock->left_error = 0;
     sock->listener = NULL;
     memset(&sock->bound_to, 0, sizeof sock->bound_to);
     memset(&sock->peer, 0, sizeof sock->peer);

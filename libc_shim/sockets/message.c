@@ -78,7 +78,9 @@ static int destination(const struct nt_sock *sock, const struct sockaddr *addres
     bool v6only = (nt_sock_options(sock) & NT_OPTION_V6ONLY) != 0;
     int result =
         nt_endpoint_from_sockaddr(to, sock->family, v6only, NT_ADDRESS_SENDTO, address, length);
-    return result == 0 && to->port == 0 ? -EINVAL : result; // udp_sendmsg(): no port 0
+    if (result == 0 && to->port == 0)
+        return -EINVAL; // udp_sendmsg(): no port 0
+    return result == 0 ? nt_endpoint_can_be(to, NT_ADDRESS_SENDTO) : result;
 }
 
 ssize_t nt_sock_send(struct nt_sock *sock, const struct iovec *iov, int count, int flags,

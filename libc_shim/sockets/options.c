@@ -151,7 +151,8 @@ static int set_from_table(struct nt_sock *sock, int level, const struct nt_optio
         number = option->where == NT_IN_8 ? 0 : option->otherwise;
     else if (number < option->least || number > option->most)
         return -EINVAL;
-    if (level == IPPROTO_IPV6 && option->name == IPV6_V6ONLY && sock->bound != 0)
+    bool fresh = sock->phase == NT_SOCK_IDLE && sock->bound == 0;
+    if (level == IPPROTO_IPV6 && option->name == IPV6_V6ONLY && !fresh)
         return -EINVAL;
     if (level == IPPROTO_IP && option->name == IP_TOS && sock->type == SOCK_STREAM)
         number &= ~3; // INET_ECN_MASK is TCP's
@@ -191,7 +192,8 @@ static int get_locked(struct nt_sock *sock, int level, int name, void *value, so
 
 int nt_sock_getsockopt(struct nt_sock *sock, int level, int name, void *value, socklen_t *length)
 {
-    if (*length > INT_MAX)
+    bool foreign = sock->family == AF_INET && level == IPPROTO_IPV6;
+    if (*length > INT_MAX && !foreign)
         return -EINVAL;
     nt_sock_lock(sock);
     int result =

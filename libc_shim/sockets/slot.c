@@ -175,7 +175,7 @@ static void look_at_stream(const struct nt_sock *sock, struct nt_sock_view *view
     } else if (state <= NT_SLOT_CONNECTING && (sock->flags & NT_SOCKF_NAMED) == 0) {
         view->state = NT_TCP_SYN_SENT; // one that was accepted is on its way here
     } else {
-        bool over = view->shutdown == NT_SHUT_BOTH && (flags & NT_SLOT_TX_DONE) != 0;
+        bool over = view->done && (flags & NT_SLOT_TX_DONE) != 0;
         view->state = over ? NT_TCP_CLOSE : NT_TCP_ESTABLISHED;
     }
 }
@@ -196,6 +196,8 @@ void nt_sock_look(const struct nt_sock *sock, struct nt_sock_view *view)
         view->state = NT_TCP_LISTEN;
     } else if (phase == NT_SOCK_CONNECTING || phase == NT_SOCK_CONNECTED) {
         look_at_stream(sock, view);
+    } else {
+        view->error = sock->left_error;
     }
     if (phase == NT_SOCK_SICK)
         view->error = EIO;
@@ -205,7 +207,9 @@ int nt_sock_take_error(struct nt_sock *sock, const struct nt_sock_view *view)
 {
     if (nt_load_relaxed(&sock->phase) == NT_SOCK_SICK)
         return EIO;
-    if (view->error != 0)
+    if (sock->left_error != 0)
+        sock->left_error = 0;
+    else if (view->error != 0)
         nt_store_relaxed(&sock->error_taken, view->error);
     return (int)nt_error_number(view->error);
 }

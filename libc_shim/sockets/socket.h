@@ -72,11 +72,12 @@ struct nt_sock {
     uint64_t rcvtimeo_ns; // 0: none; kept for the caller, which is who waits
     uint64_t sndtimeo_ns;
     int32_t linger_s; // -1: off
-    uint32_t flags;   // private, socket.c
+    uint32_t flags;   // private, inner.h
     // line 2
     uint32_t bound;       // bind() was called
     uint8_t phase_before; // in a child of fork(): what the phase was, NT_SOCK_CLOSED: its own
     uint8_t pad[3];
+    uint32_t left_error;         // TCP, not connected: what an end of the program's own left behind
     struct nt_endpoint bound_to; // with this name
     struct nt_endpoint peer;     // that connect() or accept() named
     void *user;                  // the caller's
@@ -186,6 +187,9 @@ int nt_sock_connect(struct nt_sock_context *context, struct nt_sock *sock,
 
 // The name that bind() gave it, for binding a fresh slot; false if it was never bound.
 bool nt_sock_bound_name(const struct nt_sock *sock, struct nt_endpoint *local);
+
+// True if its slot has had a connection: bind() and listen() first disconnect (AF_UNSPEC).
+bool nt_sock_is_used_up(const struct nt_sock *sock);
 
 // accept(): claims a pending connection, the oldest but for those that wait for this program, and
 // makes `accepted` (zeroed, or closed) of it; `address` and `length` as accept(2), or NULL. Options

@@ -56,12 +56,16 @@ static void fill_path(const struct nt_netconf *conf, uint32_t interface, struct 
     path->gso_max = conf->interface[interface].gso_max;
 }
 
-// To itself a host speaks from the address it speaks to (RFC 6724 rule 1), 127.0.0.1 included.
+// To itself a host speaks from the address it speaks to (RFC 6724 rule 1); to all of 127/8 from
+// 127.0.0.1, as Linux.
 static int loopback_path(const struct nt_netconf *conf, const uint8_t dst[16], struct nt_path *path)
 {
     if (!interface_exists(conf, NT_INTERFACE_LOOPBACK))
         return -1;
+    static const uint8_t first[4] = {127, 0, 0, 1};
     nt_addr_copy(path->source, dst);
+    if (nt_addr_is_v4(dst) && nt_addr_is_loopback(dst))
+        memcpy(path->source + 12, first, sizeof first);
     nt_addr_copy(path->next_hop, dst);
     fill_path(conf, NT_INTERFACE_LOOPBACK, path);
     return 0;

@@ -7,6 +7,8 @@
 // The ring grows as its reader keeps up: if, within one lap, the window was what held the sender
 // while at least half of the ring was empty, it doubles when its tail is at its end (decision
 // 0005).
+#include <errno.h>
+
 #include "servers/tcp/context.h"
 
 // Copies to the ring under `geometry`, from `cursor` on.
@@ -154,6 +156,18 @@ static enum nt_tcp_next take_out_of_order(struct nt_tcp_engine *tcp, struct nt_t
     return NT_TCP_CONTINUE;
 }
 
+// shutdown() of both directions: as Linux (tcp_rcv_state_process()), nobody waits for data any
+// more.
+static bool reads_no_more(struct nt_tcp_engine *tcp, const struct nt_tcb *t)
+{
+    const struct nt_area *area = nt_tcb_area(tcp, t);
+    if (area == NULL || t->state == NT_TCP_ESTABLISHED)
+        return false;
+    const struct nt_slot_program *program = &area->slot_program[t->slot];
+    return nt_load_acquire(&program->generation) == t->generation &&
+           (nt_load_relaxed(&program->control) & NT_CONTROL_SHUT_RD) != 0;
+}
+
 // RFC 9293 §3.10.7.4, seventh. The segment has been trimmed to the window.
 enum nt_tcp_next nt_tcp_input_text(struct nt_tcp_engine *tcp, struct nt_tcb *t,
                                    struct nt_segment *segment)
@@ -164,6 +178,10 @@ enum nt_tcp_next nt_tcp_input_text(struct nt_tcp_engine *tcp, struct nt_tcb *t,
         return NT_TCP_CONTINUE;
     if (t->flags & NT_TCB_PROGRAM_CLOSED) {
         nt_tcb_reset(tcp, t, 0); // data for nobody, as Linux
+        return NT_TCP_DONE;
+    }
+    if (reads_no_more(tcp, t)) {
+        nt_tcb_reset(tcp, t, ECONNRESET);
         return NT_TCP_DONE;
     }
     const struct nt_area *area = nt_tcb_area(tcp, t);

@@ -1,6 +1,8 @@
 """Where newtos answers otherwise than Linux, on purpose: the names in docs/compatibility.md."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 SOCKET, IP, TCP, UDP, IPV6 = 1, 0, 6, 17, 41
 
@@ -55,3 +57,22 @@ OPTIONS = (
     about("router-alert", IPV6, 22, 30),
     about("ipsec", IPV6, 34, 35),
 )
+
+
+# -- In sequences of calls -------------------------------------------------------------------
+
+SEQUENCES = ("binding-again", "port-at-failed-send")
+
+
+def in_sequence(script: Sequence[list[Any]], index: int, linux: Any, newtos: Any) -> str | None:
+    """The name of the difference that the answers to the call at `index` show, if it is one."""
+    call, said = script[index][0], (linux[0], newtos[0])
+    if call in ("bind", "listen") and newtos[0] in ("EINVAL", "EADDRINUSE"):
+        return "binding-again"
+    if call == "connect" and newtos[0] == "EADDRINUSE":
+        return "binding-again"
+    if call == "getsockname" and said[0][1:] == [["any", "free"]] and said[1][1:] == [["any", 0]]:
+        return "port-at-failed-send"
+    if call == "bind" and said == ("EINVAL", 0):
+        return "port-at-failed-send"
+    return None

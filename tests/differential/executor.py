@@ -12,6 +12,7 @@ has to itself, so that no TIME-WAIT of one is met by the next.
 import ctypes
 import errno
 import json
+import os
 import select
 import socket
 import struct
@@ -22,7 +23,7 @@ from typing import Any
 
 libc = ctypes.CDLL(None, use_errno=True)
 SLOTS = 8
-SETTLE_S = 3.0
+SETTLE_S = float(os.environ.get("SETTLE_S", "10"))
 EVENTS = 0x27FF & ~0x0038  # all that can be asked for
 
 HOSTS = {
@@ -67,7 +68,7 @@ class Executor:
     def unpacked(self, raw: bytes) -> Any:
         """An address in words."""
         if len(raw) < 8:
-            return raw.hex()
+            return raw[:2].hex()
         family, port = struct.unpack("=HH", raw[:4])
         port = socket.ntohs(port)
         count = port - self.base
@@ -88,7 +89,7 @@ class Executor:
         return errno.errorcode.get(ctypes.get_errno(), "?")
 
     def state(self) -> list[Any]:
-        """Of each open socket: what poll says, and how many bytes wait."""
+        """Of each open socket: what poll says, how many bytes wait, whether it has a peer."""
         seen: list[Any] = []
         for slot, fd in enumerate(self.fds):
             if fd < 0:
@@ -98,7 +99,10 @@ class Executor:
             mask = dict(poller.poll(0)).get(fd, 0)
             waiting = ctypes.c_int(-1)
             answer = libc.ioctl(fd, 0x541B, ctypes.byref(waiting))  # FIONREAD
-            seen.append([slot, mask, waiting.value if answer == 0 else self.said(answer)])
+            bytes_said = waiting.value if answer == 0 else self.said(answer)
+            length = ctypes.c_uint32(0)
+            named = libc.getpeername(fd, b"", ctypes.byref(length)) == 0
+            seen.append([slot, mask, bytes_said, named])
         return seen
 
     def settled(self, expected: Any) -> list[Any]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from newtos_py.rs.scratch import ScratchHosts
 
+from .differences import in_sequence
+
 EXECUTOR = str(Path(__file__).parent / "executor.py")
 
 Call = list[Any]
@@ -61,12 +63,15 @@ class Pair:
         return linux, self._ask(self.newtos, call, linux[1])
 
     def play(self, script: list[Call]) -> Difference | None:
-        """Play a script on both; the first difference."""
+        """Play a script on both; the first difference that is not deliberate."""
         self.begin()
         for index, call in enumerate(script):
             linux, newtos = self.both(call)
-            if linux != newtos:
-                return Difference(script, index, linux, newtos)
+            if linux == newtos:
+                continue
+            if in_sequence(script, index, linux, newtos) is not None:
+                return None  # what follows differs too
+            return Difference(script, index, linux, newtos)
         return None
 
 

@@ -40,7 +40,7 @@ def test_what_socket_refuses(world: World) -> None:
     world.tcp.grant(3)
     assert error_of(lambda: world.program.socket(socket.AF_UNIX)) == errno.EAFNOSUPPORT
     raw = socket.SOCK_RAW
-    assert error_of(lambda: world.program.socket(kind=raw)) == errno.ESOCKTNOSUPPORT
+    assert error_of(lambda: world.program.socket(kind=raw)) == errno.EPERM
     assert error_of(lambda: world.program.socket(protocol=17)) == errno.EPROTONOSUPPORT
 
 
@@ -342,6 +342,8 @@ def test_disconnect(world: World) -> None:
     world.tcp.grant()
     sock.connect(None)
     assert world.tcp.theirs(slot).control == TAKEN | CLOSE | RESET
+    assert sock.poll() == OUT | HUP | ERR
+    assert error_of(lambda: sock.recv(1)) == errno.ECONNRESET
     assert sock.poll() == OUT | HUP
     assert not world.tcp.ours(sock.identity().slot).flags & BOUND
 

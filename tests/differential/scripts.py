@@ -1,0 +1,179 @@
+"""Scripts of random calls, legal and not, on a few sockets; and how one that differs gets short."""
+
+import random
+from collections.abc import Callable
+
+from .pair import Call
+
+INET, INET6, STREAM, DGRAM = 2, 10, 1, 2
+PEEK, OOB, TRUNC, DONTWAIT, WAITALL, ERRQUEUE = 2, 1, 0x20, 0x40, 0x100, 0x2000
+NAME_ROOM = 28
+NODELAY = (6, 1, "01000000")  # or what arrives when would be a matter of chance
+CALLS = 14
+
+BEGINNINGS: tuple[list[Call], ...] = (
+    [],
+    [["socket", 0, INET, STREAM, 0]],
+    [
+        ["socket", 2, INET, STREAM, 0],
+        ["bind", 2, ["lo", 1]],
+        ["listen", 2, 4],
+        ["socket", 0, INET, STREAM, 0],
+        ["connect", 0, ["lo", 1]],
+        ["accept", 2, 1, 0, NAME_ROOM],
+        ["setsockopt", 0, *NODELAY],
+        ["setsockopt", 1, *NODELAY],
+    ],
+    [
+        ["socket", 2, INET6, STREAM, 0],
+        ["bind", 2, ["any6", 1]],
+        ["listen", 2, 4],
+        ["socket", 0, INET, STREAM, 0],
+        ["connect", 0, ["lo", 1]],
+        ["accept", 2, 1, 0, NAME_ROOM],
+        ["setsockopt", 0, *NODELAY],
+        ["setsockopt", 1, *NODELAY],
+        ["socket", 3, INET6, STREAM, 0],
+    ],
+    [
+        ["socket", 0, INET, DGRAM, 0],
+        ["bind", 0, ["lo", 1]],
+        ["socket", 1, INET, DGRAM, 0],
+        ["bind", 1, ["lo", 2]],
+    ],
+    [
+        ["socket", 0, INET, DGRAM, 0],
+        ["bind", 0, ["lo", 1]],
+        ["socket", 1, INET, DGRAM, 0],
+        ["connect", 1, ["lo", 1]],
+        ["socket", 2, INET6, DGRAM, 0],
+        ["bind", 2, ["any6", 3]],
+    ],
+)
+
+
+def slot(rng: random.Random) -> int:
+    return rng.choice((0, 0, 0, 1, 1, 1, 2, 2, 3))
+
+
+def size(rng: random.Random) -> int:
+    return rng.choice((0, 1, 2, 10, 100, 1000, 3000))
+
+
+HOSTS = ("lo", "lo", "lo", "any", "lo2", "mapped", "mapped_any")
+
+
+def address(rng: random.Random) -> object:
+    if rng.random() < 0.08:
+        return rng.choice(("unspec", "0200", "", "02000000", "ff" * 16, "00" * 28))
+    return [rng.choice(HOSTS), rng.choice((1, 1, 2, 3))]
+
+
+def local_address(rng: random.Random) -> object:
+    if rng.random() < 0.3:
+        return [rng.choice(("any6", "none", "any")), rng.choice((0, 0, 1, 2))]
+    return address(rng)
+
+
+def receive_flags(rng: random.Random) -> int:
+    flags = (0, 0, 0, PEEK, PEEK | TRUNC, TRUNC, DONTWAIT, WAITALL, ERRQUEUE)
+    return rng.choice(flags)
+
+
+def send_flags(rng: random.Random) -> int:
+    return rng.choice((0, 0, 0, DONTWAIT))
+
+
+def socket(rng: random.Random) -> Call:
+    family = rng.choice((INET, INET, INET, INET6))
+    kind = rng.choice((STREAM, STREAM, DGRAM, DGRAM, 4, 5))
+    return ["socket", slot(rng), family, kind, rng.choice((0, 0, 0, 6, 17, 1, 255, 300))]
+
+
+def sendmsg(rng: random.Random) -> Call:
+    sizes = [size(rng) for _ in range(rng.randrange(4))]
+    where = address(rng) if rng.random() < 0.5 else None
+    return ["sendmsg", slot(rng), sizes, send_flags(rng), where, []]
+
+
+def recvmsg(rng: random.Random) -> Call:
+    sizes = [size(rng) for _ in range(rng.randrange(4))]
+    room = rng.choice((0, 4, 16, NAME_ROOM))
+    return ["recvmsg", slot(rng), sizes, receive_flags(rng), room, rng.choice((0, 10, 256))]
+
+
+def setsockopt(rng: random.Random) -> Call:
+    options = (
+        (1, 2, ("01000000", "00000000")),  # SO_REUSEADDR
+        (1, 15, ("01000000", "00000000")),  # SO_REUSEPORT
+        (1, 13, ("0100000000000000", "0000000000000000")),  # SO_LINGER: reset at close
+        (1, 18, ("00000000", "10000000", "00100000")),  # SO_RCVLOWAT
+        (41, 26, ("01000000", "00000000")),  # IPV6_V6ONLY
+        (0, 8, ("01000000", "00000000")),  # IP_PKTINFO
+        (0, 12, ("01000000",)),  # IP_RECVTTL
+        (0, 13, ("01000000",)),  # IP_RECVTOS
+        (0, 1, ("10000000", "08000000")),  # IP_TOS
+        (0, 2, ("05000000",)),  # IP_TTL
+        (41, 49, ("01000000",)),  # IPV6_RECVPKTINFO
+    )
+    level, name, values = rng.choice(options)
+    return ["setsockopt", slot(rng), level, name, rng.choice(values)]
+
+
+def getsockopt(rng: random.Random) -> Call:
+    level, name = rng.choice(((1, 4), (1, 4), (1, 3), (1, 30), (1, 38), (1, 39), (41, 26)))
+    return ["getsockopt", slot(rng), level, name, rng.choice((4, 4, 16, 0, 2))]
+
+
+def ioctl(rng: random.Random) -> Call:
+    # FIONREAD; SIOCATMARK; requests that no socket knows
+    return ["ioctl", slot(rng), rng.choice((0x541B, 0x8905, 0x5401, 0x5410)), "ff" * 64]
+
+
+def fcntl(rng: random.Random) -> Call:
+    command, argument = rng.choice(((1, 0), (3, 0), (9, 0), (4, 0o4002), (99, 0), (1031, 0)))
+    return ["fcntl", slot(rng), command, argument]
+
+
+MAKERS: tuple[tuple[int, Callable[[random.Random], Call]], ...] = (
+    (4, socket),
+    (3, lambda r: ["close", slot(r)]),
+    (1, lambda r: ["dup", slot(r), slot(r)]),
+    (4, lambda r: ["bind", slot(r), local_address(r)]),
+    (7, lambda r: ["connect", slot(r), address(r)]),
+    (3, lambda r: ["listen", slot(r), r.choice((-1, 0, 1, 5))]),
+    (4, lambda r: ["accept", slot(r), slot(r), r.choice((0, 0, 0, 0x80000, 1)), NAME_ROOM]),
+    (5, lambda r: ["shutdown", slot(r), r.choice((0, 1, 2, 3, -1))]),
+    (3, lambda r: ["getsockname", slot(r), r.choice((16, NAME_ROOM, 4, 0, -1))]),
+    (3, lambda r: ["getpeername", slot(r), r.choice((16, NAME_ROOM, 4, 0, -1))]),
+    (3, setsockopt),
+    (4, getsockopt),
+    (2, ioctl),
+    (1, fcntl),
+    (8, lambda r: ["send", slot(r), size(r), send_flags(r)]),
+    (4, lambda r: ["send", slot(r), size(r), send_flags(r), address(r)]),
+    (8, lambda r: ["recv", slot(r), size(r), receive_flags(r), r.choice((0, 0, 16, NAME_ROOM))]),
+    (3, lambda r: ["read", slot(r), size(r)]),
+    (2, lambda r: ["write", slot(r), size(r)]),
+    (3, sendmsg),
+    (4, recvmsg),
+)
+
+
+def make(seed: int) -> list[Call]:
+    """The script of a seed."""
+    rng = random.Random(seed)
+    weights = [weight for weight, _ in MAKERS]
+    chosen = rng.choices([maker for _, maker in MAKERS], weights, k=CALLS)
+    return [*rng.choice(BEGINNINGS), *(maker(rng) for maker in chosen)]
+
+
+def shrink(script: list[Call], differs: Callable[[list[Call]], bool]) -> list[Call]:
+    """Leave out calls for as long as it still differs."""
+    index = len(script) - 1
+    while index >= 0:
+        shorter = script[:index] + script[index + 1 :]
+        if differs(shorter):
+            script = shorter
+        index -= 1
+    return script
