@@ -93,22 +93,22 @@ static int would_block(struct nt_thread *self, struct nt_file *file, bool nonblo
 
 // -- Receiving -------------------------------------------------------------------------------
 
-static ssize_t receive_all(struct nt_thread *self, struct nt_file *file, const struct iovec *iov,
-                           int count, int flags, struct nt_sock_received *received)
+// For calls that may wait. Out of line: what programs call most often does not.
+static __attribute__((noinline)) ssize_t
+receive_patiently(struct nt_thread *self, struct nt_file *file, const struct iovec *iov, int count,
+                  int flags, struct nt_sock_received *received)
 {
-    const bool nonblocking = is_nonblocking(file, flags);
-    const bool all = (flags & (MSG_WAITALL | MSG_PEEK)) == MSG_WAITALL && !nonblocking &&
-                     file->sock.type == SOCK_STREAM;
+    const bool all =
+        (flags & (MSG_WAITALL | MSG_PEEK)) == MSG_WAITALL && file->sock.type == SOCK_STREAM;
     uint64_t deadline_ns = 0;
     ssize_t total = 0;
     struct rest rest;
     rest_open(&rest, iov, count);
-    flags |= nonblocking ? MSG_DONTWAIT : 0;
     for (;;) {
         int pieces;
         const struct iovec *piece = rest_pieces(&rest, &pieces);
         ssize_t got = nt_sock_recv(&file->sock, piece, pieces, flags, received, &self->wake);
-        if (NT_LIKELY(got >= 0 && !all)) {
+        if (got >= 0 && !all) {
             self->fruitless = 0;
             return got;
         }
@@ -119,13 +119,26 @@ static ssize_t receive_all(struct nt_thread *self, struct nt_file *file, const s
             continue;
         }
         if (got == -EAGAIN)
-            got =
-                would_block(self, file, nonblocking, POLLIN, file->sock.rcvtimeo_ns, &deadline_ns);
+            got = would_block(self, file, false, POLLIN, file->sock.rcvtimeo_ns, &deadline_ns);
         else if (got == 0)
             return total;
         if (got != 0)
             return total > 0 ? total : got;
     }
+}
+
+static ssize_t receive_all(struct nt_thread *self, struct nt_file *file, const struct iovec *iov,
+                           int count, int flags, struct nt_sock_received *received)
+{
+    if (!is_nonblocking(file, flags))
+        return receive_patiently(self, file, iov, count, flags, received);
+    ssize_t got =
+        nt_sock_recv(&file->sock, iov, count, flags | MSG_DONTWAIT, received, &self->wake);
+    if (got == -EAGAIN)
+        return nt_fruitless(self);
+    if (got >= 0)
+        self->fruitless = 0;
+    return got;
 }
 
 static ssize_t receive(int fd, const char *call, const struct iovec *iov, int count, int flags,
