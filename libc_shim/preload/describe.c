@@ -73,7 +73,7 @@ static void say_watches(struct text *text, const struct nt_file *file)
             say(text,
                 "    as %d for %x, reported %d at %u, queued %u; of the instance: ready %u, "
                 "waiters %u\n",
-                item->fd, item->events, item->was_reported, item->reported, item->queued,
+                item->fd, item->events, item->was_reported, item->seen.events, item->queued,
                 item->epoll->ready_count, item->epoll->waiters);
     }
 }

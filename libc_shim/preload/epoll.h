@@ -11,7 +11,7 @@
 // there by the queue's bitmap, by epoll_ctl, and by what the program itself does to the socket. A
 // look takes each off, asks for the level, reports what is wanted; level-triggered ones that were
 // reported go back to the end. So a wait costs what is ready, not what is registered. An edge is
-// reported once: when nt_sock_events() has moved since the last report.
+// reported once (nt_sock_is_edge).
 //
 // Locks: `lock` guards registrations and the look; `ready_lock` the list's links only.
 //
@@ -40,10 +40,10 @@ struct nt_epoll_item {
     struct nt_link ready; // linked while `queued`
     struct nt_link all;
     uint32_t queued;
-    uint32_t events;   // as registered, with flags; 0 after a one-shot report
-    uint32_t reported; // nt_sock_events() at the last report, or the inner instance's news
-    bool was_reported;
-    struct nt_epoll *target; // NULL: a socket. Else it is in the list `inner` (epoll_nested.c)
+    uint32_t events;          // as registered, with flags; 0 after a one-shot report
+    struct nt_sock_seen seen; // edge-triggered: at the last look; `events`: an instance's news
+    bool was_reported;        // something is in `seen`
+    struct nt_epoll *target;  // NULL: a socket. Else it is in the list `inner` (epoll_nested.c)
     struct nt_link inner;
     int fd;
     uint64_t data;

@@ -82,9 +82,9 @@ static uint32_t look(struct nt_epoll_item *item)
     if ((item->events & READABLE) == 0 || !nt_epoll_readable(item->target))
         return 0;
     uint32_t seen = nt_load_relaxed(&item->target->news);
-    if ((item->events & EPOLLET) != 0 && item->was_reported && item->reported == seen)
+    if ((item->events & EPOLLET) != 0 && item->was_reported && item->seen.events == seen)
         return 0;
-    item->reported = seen;
+    item->seen.events = seen;
     item->was_reported = true;
     return item->events & READABLE;
 }

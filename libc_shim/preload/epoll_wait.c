@@ -85,15 +85,21 @@ static uint32_t look(struct nt_epoll_item *item)
 {
     // Off the list first, then the level: a change after the look puts it on again.
     __atomic_exchange_n(&item->queued, 0u, __ATOMIC_SEQ_CST);
-    const struct nt_sock *sock = &item->watch.file->sock;
-    uint32_t seen = nt_sock_events(sock);
-    if ((item->events & EPOLLET) != 0 && item->was_reported && item->reported == seen)
-        return 0;
-    uint32_t ready = nt_level_of(&item->watch.file->sock) & item->events;
+    struct nt_sock *sock = &item->watch.file->sock;
+    struct nt_sock_seen now;
+    if ((item->events & EPOLLET) != 0)
+        nt_sock_see(sock, &now); // before the level
+    now.level = nt_level_of(sock);
+    uint32_t ready = now.level & item->events;
+    if ((item->events & EPOLLET) != 0) {
+        bool edge = !item->was_reported || nt_sock_is_edge(sock, &item->seen, &now, item->events);
+        item->was_reported = item->was_reported || ready != 0;
+        item->seen = now;
+        if (!edge)
+            return 0;
+    }
     if (ready == 0)
         return 0;
-    item->reported = seen;
-    item->was_reported = true;
     if ((item->events & EPOLLONESHOT) != 0)
         item->events = 0; // not even errors, until EPOLL_CTL_MOD
     else if ((item->events & EPOLLET) == 0)

@@ -65,6 +65,30 @@ uint32_t nt_sock_events(const struct nt_sock *sock)
     return nt_load_acquire(&sock->server->events);
 }
 
+void nt_sock_see(const struct nt_sock *sock, struct nt_sock_seen *seen)
+{
+    seen->events = nt_sock_events(sock);
+    seen->rx_tail = nt_load_acquire(&sock->server->rx_tail);
+    seen->tx_full = nt_load_acquire(&sock->tx_full);
+}
+
+bool nt_sock_is_edge(const struct nt_sock *sock, const struct nt_sock_seen *before,
+                     const struct nt_sock_seen *now, uint32_t events)
+{
+    uint32_t changed = now->level ^ before->level;
+    uint8_t phase = nt_load_relaxed(&sock->phase);
+    if (now->events == before->events)
+        return false;
+    // Of listening sockets and datagrams only the server's count tells one event from the next; a
+    // change of the connection's state concerns everybody.
+    if (sock->type != SOCK_STREAM || phase == NT_SOCK_LISTENING ||
+        (changed & (POLLERR | POLLHUP | POLLRDHUP | POLLPRI)) != 0)
+        return true;
+    bool in = now->rx_tail != before->rx_tail || (changed & READABLE) != 0;
+    bool out = now->tx_full != before->tx_full || (changed & WRITABLE) != 0;
+    return (in && (events & (READABLE | POLLRDHUP)) != 0) || (out && (events & WRITABLE) != 0);
+}
+
 void nt_sock_set_queue(struct nt_sock *sock, uint32_t number)
 {
     if (nt_load_relaxed(&sock->phase) == NT_SOCK_LISTENING)

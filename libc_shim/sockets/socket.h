@@ -78,6 +78,7 @@ struct nt_sock {
     uint8_t phase_before; // in a child of fork(): what the phase was, NT_SOCK_CLOSED: its own
     uint8_t pad[3];
     uint32_t left_error;         // TCP, not connected: what an end of the program's own left behind
+    uint32_t tx_full;            // moves on when a stream's send() finds no room
     struct nt_endpoint bound_to; // with this name
     struct nt_endpoint peer;     // that connect() or accept() named
     void *user;                  // the caller's
@@ -247,6 +248,20 @@ uint32_t nt_sock_poll(struct nt_sock *sock);
 
 // Changes with everything worth a wake-up that happened to the socket: for edges.
 uint32_t nt_sock_events(const struct nt_sock *sock);
+
+// Edges. What somebody saw who looked at a socket: nt_sock_see(), and then the level.
+struct nt_sock_seen {
+    uint32_t events;
+    uint32_t rx_tail;
+    uint32_t tx_full;
+    uint32_t level; // the caller's
+};
+void nt_sock_see(const struct nt_sock *sock, struct nt_sock_seen *seen);
+// Whether what happened between two looks is an edge for whoever waits for `events`: of a
+// connection Linux wakes those who wait to read for what arrives, and those who wait to write for
+// room that a send() missed.
+bool nt_sock_is_edge(const struct nt_sock *sock, const struct nt_sock_seen *before,
+                     const struct nt_sock_seen *now, uint32_t events);
 
 // Names the queue that hears of the socket from now on, and fences; look at the level afterwards.
 void nt_sock_set_queue(struct nt_sock *sock, uint32_t number);

@@ -176,6 +176,15 @@ static int64_t next_piece(struct nt_sock *sock, uint32_t tail, uint64_t wanted, 
     return (int64_t)nt_min_u64(nt_min_u32(size - used, size - position), wanted);
 }
 
+// There was no room. Says so to who looks for edges (nt_sock_is_edge), then looks once more: room
+// that came before they could know has been no edge to them.
+static int64_t missed(struct nt_sock *sock, uint32_t tail, uint64_t wanted, uint8_t **piece)
+{
+    nt_store_release(&sock->tx_full, sock->tx_full + 1);
+    nt_fence();
+    return next_piece(sock, tail, wanted, piece);
+}
+
 // MSG_MORE corks the socket until a send without it (tcp_push()).
 static void set_more(struct nt_sock *sock, int flags)
 {
@@ -213,6 +222,8 @@ ssize_t nt_stream_send(struct nt_sock *sock, const struct iovec *iov, int count,
     while (left > 0) {
         uint8_t *piece;
         int64_t bytes = next_piece(sock, tail, left, &piece);
+        if (bytes == 0)
+            bytes = missed(sock, tail, left, &piece);
         if (bytes < 0)
             return nt_sock_sick(sock);
         if (bytes == 0)
@@ -237,6 +248,8 @@ ssize_t nt_sock_reserve(struct nt_sock *sock, size_t wanted, void **piece)
     uint8_t *at = NULL;
     if (result == 0 && wanted > 0) {
         int64_t bytes = next_piece(sock, sock->tx_tail, wanted, &at);
+        if (bytes == 0)
+            bytes = missed(sock, sock->tx_tail, wanted, &at);
         result = bytes < 0 ? nt_sock_sick(sock) : bytes == 0 ? -EAGAIN : (ssize_t)bytes;
     }
     if (result <= 0)

@@ -21,6 +21,7 @@ GROUPS = (
     "jumps alarms cancelled exits forking closed_by_handler stopped",
     "child_serves child_goes_on parent_exits child_closes in_turn child_closes_all child_shuts",
     "child_drops duplicates_inherited child_polls grandchild",
+    "fresh_states connected_states datagram_states edges edges_of_room connecting_edges",
 )
 NAMES = [name for group in GROUPS for name in group.split()]
 
