@@ -86,6 +86,7 @@ static struct nt_epoll *new_epoll(void)
     epoll->kept = -1;
     epoll->kernel_fds = 0;
     epoll->told_gone = false;
+    epoll->inherited = false;
     nt_store_release(&epoll->queue, (struct nt_event_queue *)NULL);
     return epoll;
 }
@@ -147,7 +148,7 @@ static int make_both(int epfd, int eventfd)
     return nt_number_reserve(both);
 }
 
-int nt_epoll_give_queue(struct nt_epoll *epoll, int epfd)
+static int give_queue(struct nt_epoll *epoll, int epfd)
 {
     if (nt_load_acquire(&epoll->queue) != NULL)
         return 0;
@@ -258,6 +259,63 @@ static int change_item(struct nt_epoll *epoll, struct nt_file *file, int fd, int
     return result;
 }
 
+// One that came over fork(), under its number then. It watches again, or goes.
+static void revive_item(struct nt_epoll_item *item, int epfd)
+{
+    struct nt_epoll *epoll = item->epoll;
+    struct epoll_event event = {.events = item->events, .data.u64 = item->data};
+    struct nt_file *file;
+    int fd = item->fd;
+    int held = nt_file_hold_any(fd, &file);
+    if (held == 0 && file == item->watch.file && file->kind == NT_FILE_EPOLL)
+        held = nt_epoll_give_queue(file->epoll, fd);
+    bool usable = held == 0 && (nt_file_is_socket(file) || file->kind == NT_FILE_EPOLL);
+    if (usable && file == item->watch.file) {
+        item->queued = 0;
+        nt_watch_add(&item->watch, file, epoll->queue);
+        nt_lock(&epoll->lock);
+        list_append(&epoll->all, &item->all);
+        if (item->target == NULL || nt_epoll_nest(epoll, item) == 0)
+            set_interest(item, &event);
+        else
+            remove_item(item);
+        nt_unlock(&epoll->lock);
+    } else {
+        if (held == NT_IS_KERNELS && nt_real.epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &event) == 0)
+            nt_epoll_kernel_added(epfd);
+        nt_slab_give(&items, item);
+    }
+    if (file != NULL)
+        nt_file_drop(file);
+}
+
+static void revive(struct nt_epoll *epoll, int epfd)
+{
+    struct nt_link old;
+    nt_lock(&epoll->lock);
+    bool ours = epoll->inherited;
+    nt_store_relaxed(&epoll->inherited, false);
+    if (ours) {
+        old = epoll->all;
+        old.next->prev = old.prev->next = &old;
+        list_init(&epoll->all);
+    }
+    nt_unlock(&epoll->lock);
+    while (ours && old.next != &old) {
+        struct nt_epoll_item *item = ITEM_OF(old.next, all);
+        list_unlink(&item->all);
+        revive_item(item, epfd);
+    }
+}
+
+int nt_epoll_give_queue(struct nt_epoll *epoll, int epfd)
+{
+    int result = give_queue(epoll, epfd);
+    if (result == 0 && NT_UNLIKELY(nt_load_relaxed(&epoll->inherited)))
+        revive(epoll, epfd);
+    return result;
+}
+
 static int add_new(struct nt_epoll *epoll, int epfd, struct nt_file *file, int fd,
                    const struct epoll_event *event)
 {
@@ -319,6 +377,7 @@ static int ctl_held(int epfd, int op, struct nt_file *target, int fd, struct epo
     int result = hold_instance(epfd, fd, &instance);
     if (instance == NULL)
         return result;
+    nt_epoll_revive(instance->epoll, epfd);
     result = ctl_socket(instance->epoll, epfd, op, target, fd, event);
     nt_file_drop(instance);
     return result;
@@ -336,6 +395,7 @@ static int ctl_kernel(int epfd, int op, int fd, struct epoll_event *event)
 static int nest(struct nt_file *outer, int epfd, int op, struct nt_file *inner, int fd,
                 const struct epoll_event *event)
 {
+    nt_epoll_revive(outer->epoll, epfd);
     if (op != EPOLL_CTL_ADD)
         return ctl_socket(outer->epoll, epfd, op, inner, fd, event);
     int result = nt_epoll_give_queue(inner->epoll, fd);
@@ -436,8 +496,13 @@ void nt_epoll_end(struct nt_file *file)
     if (epoll == NULL)
         return;
     nt_lock(&epoll->lock);
-    while (epoll->all.next != &epoll->all)
+    while (epoll->all.next != &epoll->all && !epoll->inherited)
         remove_item(ITEM_OF(epoll->all.next, all));
+    while (epoll->all.next != &epoll->all) {
+        struct nt_epoll_item *item = ITEM_OF(epoll->all.next, all);
+        list_unlink(&item->all);
+        nt_slab_give(&items, item);
+    }
     nt_unlock(&epoll->lock);
     if (epoll->both >= 0)
         nt_number_release(epoll->both);
@@ -458,11 +523,14 @@ void nt_epolls_child(void)
 void nt_epoll_child(struct nt_file *file)
 {
     struct nt_epoll *epoll = file->epoll;
+    // Where another thread was just changing the list, nothing is known of it.
+    if (epoll->lock.held != 0)
+        list_init(&epoll->all);
     nt_spin_reset(&epoll->lock);
     nt_spin_reset(&epoll->ready_lock);
     list_init(&epoll->ready);
-    list_init(&epoll->all);
     list_init(&epoll->inner);
+    epoll->inherited = epoll->all.next != &epoll->all;
     epoll->inner_count = 0;
     epoll->ready_count = 0;
     epoll->waiters = 0;

@@ -63,6 +63,7 @@ struct nt_epoll {
     uint32_t in_kernel;   // threads that sleep in the kernel's instance alone
     uint32_t kernel_fds;  // registered in the kernel's instance, at most; 0: none ever was
     bool told_gone;       // that the host is
+    bool inherited;       // its registrations came over fork() and watch nothing so far
     int both;
     int kept; // the kernel's instance, if its number was closed while a call was in it; or -1
     struct nt_event_queue *queue; // NULL: no newtos socket so far
@@ -83,8 +84,14 @@ struct nt_epoll_wait {
 // A description for a new epoll number; the number, or -errno (the number is closed then).
 int nt_epoll_adopt(int epfd, bool cloexec);
 // What an instance needs before its first newtos socket, or before it is slept on together with
-// others; idempotent.
+// others; idempotent. In a child of fork() the registrations come to life: each socket is the
+// child's, too, from now on (share.h).
 int nt_epoll_give_queue(struct nt_epoll *epoll, int epfd);
+static inline void nt_epoll_revive(struct nt_epoll *epoll, int epfd)
+{
+    if (NT_UNLIKELY(nt_load_relaxed(&epoll->inherited)))
+        (void)nt_epoll_give_queue(epoll, epfd);
+}
 int nt_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event);
 int nt_epoll_wait(const struct nt_epoll_wait *call);
 // A kernel descriptor was registered in the kernel's instance behind `epfd`.

@@ -404,6 +404,7 @@ int nt_epoll_wait(const struct nt_epoll_wait *call)
     int count = -EINVAL;
     if (file->kind == NT_FILE_EPOLL && call->max > 0 && call->max <= MAX_EVENTS) {
         count = -EAGAIN;
+        nt_epoll_revive(file->epoll, call->epfd);
         if (nt_load_acquire(&file->epoll->queue) == NULL)
             count = wait_in_kernel(self, file, call);
         if (count == -EAGAIN) {

@@ -71,6 +71,8 @@ static void open_set(struct set *set)
                 set->fds[i].revents = POLLNVAL;
             else if (answer == NT_IS_KERNELS || set->file[i]->kind == NT_FILE_EPOLL)
                 ask_kernel(set, i);
+            if (set->file[i] != NULL && set->file[i]->kind == NT_FILE_EPOLL)
+                nt_epoll_revive(set->file[i]->epoll, fd);
         }
     }
 }

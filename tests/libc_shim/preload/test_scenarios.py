@@ -22,6 +22,7 @@ GROUPS = (
     "child_serves child_goes_on parent_exits child_closes in_turn child_closes_all child_shuts",
     "child_drops duplicates_inherited child_polls grandchild",
     "fresh_states connected_states datagram_states edges edges_of_room connecting_edges",
+    "epoll_in_child nested_in_child listen_in_child closed_in_child",
 )
 NAMES = [name for group in GROUPS for name in group.split()]
 
