@@ -138,7 +138,7 @@ static void closed_in_child(void)
 const struct scenario inherited_scenarios[] = {
     {"epoll_in_child", epoll_in_child},
     {"nested_in_child", nested_in_child},
-    {"listen_in_child", listen_in_child},
     {"closed_in_child", closed_in_child},
+    {"listen_in_child", listen_in_child},
     {NULL, NULL},
 };
