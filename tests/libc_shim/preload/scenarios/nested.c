@@ -171,10 +171,13 @@ struct sleeper {
     struct epoll_event event;
 };
 
+static int woken;
+
 static void *sleep_in(void *arg)
 {
     struct sleeper *sleeper = arg;
     sleeper->seen = epoll_wait(sleeper->epfd, &sleeper->event, 1, LIMIT_MS);
+    __atomic_add_fetch(&woken, 1, __ATOMIC_SEQ_CST);
     return NULL;
 }
 
@@ -229,9 +232,11 @@ static void threads_in_one(void)
     for (int i = 0; i < 3; i++)
         MUST(-pthread_create(&thread[i], NULL, sleep_in, &sleeper[i]));
     wait_sleeping(3);
-    for (int i = 0; i < 3; i++) {
+    __atomic_store_n(&woken, 0, __ATOMIC_SEQ_CST);
+    for (int i = 1; i <= 3; i++) {
         MUST(write(ends[0], "x", 1));
-        wait_sleeping(2 - i);
+        while (__atomic_load_n(&woken, __ATOMIC_SEQ_CST) < i)
+            sched_yield();
     }
     for (int i = 0; i < 3; i++)
         pthread_join(thread[i], NULL);
