@@ -210,8 +210,10 @@ struct nt_tcp_engine {
     uint32_t *dirty_listener; // accept_tail is to be published
     uint32_t dirty_listener_count;
     uint32_t closing_listeners;
-    uint32_t telling; // listeners whose tell_ns is set
-    bool unsettled;   // acceptors died, or claims had to wait
+    uint32_t bind_waits; // steps that a bind() to a taken port has waited for a sweep
+    bool swept_for_bind; // now it is answered
+    uint32_t telling;    // listeners whose tell_ns is set
+    bool unsettled;      // acceptors died, or claims had to wait
     uint32_t dying_areas;
     uint32_t fenced_first; // bindings that wait for a fence, in the order of their fences
     uint32_t fenced_last;
@@ -581,10 +583,13 @@ void nt_tcp_sweep_slot(struct nt_tcp_engine *tcp, uint32_t area, uint32_t slot);
 // The program's end of the stream: FIN after tx_end.
 void nt_tcp_queue_fin(struct nt_tcp_engine *tcp, struct nt_tcb *t);
 bool nt_tcp_areas_waiting(const struct nt_tcp_engine *tcp);
+// Nothing is left of what was set when the areas were last looked at.
+bool nt_tcp_areas_swept(const struct nt_tcp_engine *tcp);
 void nt_tcp_sweep_all(struct nt_tcp_engine *tcp, uint32_t area);
 
 // requests.c
 uint32_t nt_tcp_handle_requests(struct nt_tcp_engine *tcp, uint32_t budget);
+void nt_tcp_requests_swept(struct nt_tcp_engine *tcp); // the socket areas were, in this step
 bool nt_tcp_reply(struct nt_tcp_engine *tcp, const struct nt_request *reply);
 
 // packets.c

@@ -310,6 +310,8 @@ static uint32_t step(void *context, uint64_t now_ns, uint32_t budget)
     done += nt_tcp_handle_requests(tcp, budget);
     done += nt_tcp_handle_packets(tcp, budget);
     done += nt_tcp_sweep_areas(tcp, budget);
+    if (NT_UNLIKELY(tcp->bind_waits != 0))
+        nt_tcp_requests_swept(tcp);
     if (NT_UNLIKELY(tcp->telling != 0 || tcp->unsettled))
         done += nt_tcp_acceptors_look(tcp);
     if (NT_UNLIKELY(tcp->closing_listeners != 0))

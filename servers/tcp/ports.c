@@ -69,8 +69,14 @@ uint16_t nt_tcp_choose_port(struct nt_tcp_engine *tcp, const uint8_t local[16],
     return 0;
 }
 
-static bool overlap(const uint8_t a[16], const uint8_t b[16])
+// A socket that speaks only IPv6 meets none of IPv4's.
+static bool overlap(const uint8_t a[16], uint32_t a_options, const uint8_t b[16],
+                    uint32_t b_options)
 {
+    bool a_v4 = nt_addr_is_v4(a), b_v4 = nt_addr_is_v4(b);
+    if ((!a_v4 && b_v4 && (a_options & NT_OPTION_V6ONLY)) ||
+        (!b_v4 && a_v4 && (b_options & NT_OPTION_V6ONLY)))
+        return false;
     return nt_addr_is_unspecified(a) || nt_addr_is_unspecified(b) || nt_addr_equal(a, b);
 }
 
@@ -89,7 +95,7 @@ uint32_t nt_tcp_check_bind(const struct nt_tcp_engine *tcp, const uint8_t local[
     for (uint32_t i = tcp->port_bucket[port % NT_TCP_PORT_BUCKETS]; i != NT_NO_INDEX;
          i = tcp->listeners[i].next) {
         const struct nt_tcp_listener *listener = &tcp->listener[i];
-        if (listener->port == port && overlap(local, listener->addr) &&
+        if (listener->port == port && overlap(local, options, listener->addr, listener->options) &&
             conflict(options, listener->options, true))
             return EADDRINUSE;
     }
@@ -98,7 +104,7 @@ uint32_t nt_tcp_check_bind(const struct nt_tcp_engine *tcp, const uint8_t local[
         const struct nt_tcb *t = &tcp->tcb[i];
         bool holds = t->state != NT_TCP_FREE && t != except && t->local_port == port &&
                      (t->state != NT_TCP_CLOSED || (t->flags & NT_TCB_BOUND));
-        if (holds && overlap(local, t->local_addr) &&
+        if (holds && overlap(local, options, t->local_addr, t->options) &&
             conflict(options, t->flags & NT_TCB_PASSIVE ? NT_OPTION_REUSEADDR : t->options, false))
             return EADDRINUSE;
     }
@@ -106,7 +112,7 @@ uint32_t nt_tcp_check_bind(const struct nt_tcp_engine *tcp, const uint8_t local[
         return 0;
     for (uint32_t i = 0; i < tcp->config.shape.time_waits; i++)
         if (tcp->time_wait[i].state != NT_TCP_FREE && tcp->time_wait[i].local_port == port &&
-            overlap(local, tcp->time_wait[i].local_addr))
+            overlap(local, options, tcp->time_wait[i].local_addr, 0))
             return EADDRINUSE;
     return 0;
 }

@@ -120,6 +120,16 @@ void nt_tcp_queue_fin(struct nt_tcp_engine *tcp, struct nt_tcb *t)
         nt_tcp_send_data(tcp, t);
 }
 
+// Linux's send() puts on the wire what the window allows; a close() that aborts (SO_LINGER) or that
+// finds unread data comes after it, and does not take it back.
+static void send_before_reset(struct nt_tcp_engine *tcp, struct nt_tcb *t)
+{
+    bool more;
+    do
+        more = false;
+    while (nt_tcp_output(tcp, t, &more) && more);
+}
+
 // close(2): nobody will read any more. Unread data mean a reset, as on Linux (RFC 2525 §2.17).
 static void close_socket(struct nt_tcp_engine *tcp, struct nt_tcb *t, const struct snapshot *seen)
 {
@@ -133,6 +143,7 @@ static void close_socket(struct nt_tcp_engine *tcp, struct nt_tcb *t, const stru
     }
     if (t->state == NT_TCP_SYN_SENT || t->state == NT_TCP_SYN_RCVD || unread ||
         (seen->control & NT_CONTROL_RESET)) {
+        send_before_reset(tcp, t);
         nt_tcb_reset(tcp, t, 0);
         return;
     }
@@ -379,6 +390,14 @@ bool nt_tcp_areas_waiting(const struct nt_tcp_engine *tcp)
             return true;
     }
     return false;
+}
+
+bool nt_tcp_areas_swept(const struct nt_tcp_engine *tcp)
+{
+    for (uint32_t i = 0; i < tcp->attached_count; i++)
+        if (tcp->areas[tcp->attached[i]].pending_count != 0)
+            return false;
+    return true;
 }
 
 void nt_tcp_sweep_all(struct nt_tcp_engine *tcp, uint32_t number)

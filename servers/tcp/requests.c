@@ -171,6 +171,27 @@ static bool handle(struct nt_tcp_engine *tcp, struct nt_request *request)
     return false;
 }
 
+// A port that is taken may be that of a socket which its program closed before it asked: close() is
+// a flag in the area, and the request came another way. True: the request is to wait until the
+// areas have been swept (nt_tcp_requests_swept).
+static bool bind_waits(struct nt_tcp_engine *tcp, const struct nt_request *request)
+{
+    enum { STEPS_MAX = 64 }; // of a server that never comes to the end of a sweep
+    bool taken = request->kind == NT_REQ_BIND && request->error == EADDRINUSE;
+    if (!taken || tcp->swept_for_bind || tcp->bind_waits == STEPS_MAX) {
+        tcp->swept_for_bind = false;
+        tcp->bind_waits = 0;
+        return false;
+    }
+    tcp->bind_waits++;
+    return true;
+}
+
+void nt_tcp_requests_swept(struct nt_tcp_engine *tcp)
+{
+    tcp->swept_for_bind = tcp->bind_waits != 0 && nt_tcp_areas_swept(tcp);
+}
+
 uint32_t nt_tcp_handle_requests(struct nt_tcp_engine *tcp, uint32_t budget)
 {
     struct nt_consumer *in = &tcp->from_syscall;
@@ -183,15 +204,21 @@ uint32_t nt_tcp_handle_requests(struct nt_tcp_engine *tcp, uint32_t budget)
         bool good = desc->kind == NT_DESC_REQUEST && desc->inline_len >= sizeof(request) &&
                     desc->check == nt_desc_check(in->head);
         memcpy(&request, desc->data, sizeof(request));
-        nt_consumer_advance(in);
         if (!good) {
+            nt_consumer_advance(in);
             nt_tcp_count(tcp, NT_TCP_BAD_DESCRIPTORS);
             continue;
         }
         const struct nt_request *kept = &tcp->globals->reply[request.number % NT_TCP_REPLIES];
+        bool later = false;
         if (kept->kind == request.kind && kept->number == request.number)
             request = *kept;
-        else if (handle(tcp, &request))
+        else
+            later = handle(tcp, &request);
+        if (NT_UNLIKELY(bind_waits(tcp, &request)))
+            break; // it has changed nothing yet
+        nt_consumer_advance(in);
+        if (later)
             continue;
         (void)nt_tcp_reply(tcp, &request);
         nt_tcp_commit_if_full(tcp);

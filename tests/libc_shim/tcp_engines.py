@@ -36,6 +36,7 @@ class Request:
     generation: int = 0
     arg: int = 0
     endpoint: Endpoint | None = None
+    options: int = 0
 
 
 class Host:
@@ -132,7 +133,7 @@ class Engines:
         request = sim_ffi.new("struct nt_request *")
         request.number, request.kind = self._numbers, wanted.kind
         request.slot, request.generation = wanted.slot, wanted.generation
-        request.arg = wanted.arg
+        request.arg, request.options = wanted.arg, wanted.options
         if wanted.endpoint is not None:
             request.endpoint = {"addr": wanted.endpoint.addr, "port": wanted.endpoint.port}
         assert sim.nt_sim_host_push_request(host.host, request)
@@ -143,11 +144,12 @@ class Engines:
             raise OSError(reply.error, "refused by the server")
         return reply
 
-    def bind(self, host: Host, sock: Socket, address: tuple[str, int]) -> None:
+    def bind(self, host: Host, sock: Socket, address: tuple[str, int], options: int = 0) -> None:
         """What the preloaded libc does."""
         name, local = sock.identity(), sock.bind_check(address)
         reply = self.request(
-            host, Request(sim.NT_REQ_BIND, name.slot, name.generation, endpoint=local)
+            host,
+            Request(sim.NT_REQ_BIND, name.slot, name.generation, endpoint=local, options=options),
         )
         sock.bound(Endpoint(bytes(reply.endpoint.addr), reply.endpoint.port))
 

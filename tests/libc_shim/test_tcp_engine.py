@@ -20,6 +20,7 @@ from .scenarios import ALL_EVENTS, SCENARIOS, KernelPeer, Peer, outcome
 from .tcp_engines import Engines, Request
 
 PORT = 80
+V6ONLY = 64  # NT_OPTION_V6ONLY
 IN, OUT = select.POLLIN, select.POLLOUT
 PATTERN = bytes(range(251)) * 4000
 
@@ -317,6 +318,35 @@ def test_what_an_accepted_socket_does_is_no_event_of_its_own(engines: Engines) -
     assert sock.send(b"answer") == 6
     engines.run()
     assert accepted.events() != before
+
+
+def test_a_closed_sockets_port_is_free_at_once(engines: Engines) -> None:
+    """close() is a flag in the area, and bind() a request: the later one must not overtake."""
+    server, _ = engines.hosts
+    first, second = engines.socket(server), engines.socket(server)
+    engines.bind(server, first, ("0.0.0.0", PORT))
+    assert error_of(lambda: engines.bind(server, second, ("0.0.0.0", PORT))) == errno.EADDRINUSE
+    first.close()
+    engines.bind(server, second, ("0.0.0.0", PORT))
+    assert second.getsockname() == ("0.0.0.0", PORT)
+
+
+def test_who_speaks_only_ipv6_shares_a_port_with_ipv4(engines: Engines) -> None:
+    server, _ = engines.hosts
+    engines.listen(server, PORT)
+    six = server.program.socket(socket.AF_INET6)
+    assert error_of(lambda: engines.bind(server, six, ("::", PORT))) == errno.EADDRINUSE
+    engines.bind(server, six, ("::", PORT), options=V6ONLY)
+    assert six.getsockname() == ("::", PORT)
+
+
+def test_what_was_sent_before_an_abort_arrives(engines: Engines) -> None:
+    """Linux's send() has put it on the wire, and the reader gets it before ECONNRESET."""
+    peer = EnginePeer(engines)
+    assert peer.other.send(PATTERN[:3000]) == 3000
+    peer.resets()
+    assert peer.plain.recv(9000) == PATTERN[:3000]
+    assert error_of(lambda: peer.plain.recv(1)) == errno.ECONNRESET
 
 
 def test_a_full_backlog_lets_nobody_through_and_loses_nobody(engines: Engines) -> None:
