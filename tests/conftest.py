@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # A machine that is busy with something else is no failure.
-settings.register_profile("newtos", deadline=None)
+settings.register_profile("newtos", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("newtos")
 
 CAP_NET_ADMIN = 12

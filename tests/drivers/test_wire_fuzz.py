@@ -57,7 +57,7 @@ def fill(made: dict[str, Any], index: int) -> CData:
 @settings(
     max_examples=150,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.lists(desc, max_size=30), st.lists(desc, max_size=30), st.booleans())
 def test_any_descriptor_from_either_side(
