@@ -8,6 +8,7 @@
 #include "libc_shim/preload/thread.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -284,7 +285,38 @@ static int locked(int (*step)(void), struct nt_control_call *call)
     return result;
 }
 
-int nt_control_open(void) { return locked(open_locked, NULL); }
+int nt_control_door(void) { return control_fd >= 0 ? control_fd : door_fd; }
+
+bool nt_control_has_token(void) { return by_token && control_fd >= 0; }
+
+// What the program before us left (exec.h): "token:N" or "door:N".
+static void take_token(void)
+{
+    const char *text = getenv("NEWTOS_TOKEN");
+    if (text == NULL)
+        return;
+    const char *colon = strchr(text, ':');
+    int type = 0;
+    socklen_t length = sizeof type;
+    int fd = colon != NULL ? (int)strtol(colon + 1, NULL, 10) : -1;
+    if (fd > 2 && nt_real.getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 &&
+        type == SOCK_SEQPACKET) {
+        fd = nt_number_reserve(fd);
+        (void)nt_real.fcntl(fd, F_SETFD, (void *)FD_CLOEXEC);
+        by_token = *text == 't';
+        if (by_token)
+            control_fd = fd;
+        else
+            door_fd = fd;
+    }
+    (void)unsetenv("NEWTOS_TOKEN");
+}
+
+int nt_control_open(void)
+{
+    take_token();
+    return door_fd >= 0 ? 0 : locked(open_locked, NULL); // by the door when it first needs to
+}
 
 int nt_control_do(struct nt_control_call *call) { return locked(open_locked, call); }
 

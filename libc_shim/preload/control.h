@@ -32,6 +32,12 @@ void nt_control_prepare(struct nt_control_call *call, enum nt_control_kind kind)
 // -ENETDOWN if the host is gone, which is logged once, or -ETIMEDOUT.
 int nt_control_do(struct nt_control_call *call);
 
+// The descriptor through which another process of this program's may hand in a connection of its
+// own; -1: none. It stays ours.
+int nt_control_door(void);
+// True if this process came by exec with a connection of its own that may hold sockets.
+bool nt_control_has_token(void);
+
 // Sends a message that has no reply (its number is 0).
 int nt_control_tell(struct nt_control_call *call);
 

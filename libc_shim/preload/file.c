@@ -7,6 +7,7 @@
 #include "libc_shim/preload/numbers.h"
 #include "libc_shim/preload/share.h"
 #include "libc_shim/preload/slab.h"
+#include "libc_shim/preload/stdio.h"
 #include "libc_shim/preload/watch.h"
 
 #include <errno.h>
@@ -49,6 +50,7 @@ void nt_fd_install(int fd, struct nt_file *file, bool cloexec)
     note_highest(fd);
     nt_fd_cloexec[fd] = cloexec;
     nt_fd_set(fd, file);
+    nt_stdio_follow(fd);
 }
 
 struct nt_file *nt_file_new(enum nt_file_kind kind)
@@ -63,6 +65,7 @@ struct nt_file *nt_file_new(enum nt_file_kind kind)
     file->epoll = NULL;
     file->inode = 0;
     file->several_placeholders = 0;
+    file->goes_along = 0;
     file->sock.user = file;
     nt_store_release(&file->refs, 1u);
     return file;
@@ -110,6 +113,7 @@ int nt_file_close(int fd)
         nt_number_give(fd);
     }
     nt_file_drop(file);
+    nt_stdio_follow(fd);
     return 0;
 }
 
@@ -124,6 +128,7 @@ void nt_file_replace(int fd, struct nt_file *file, bool cloexec)
         nt_number_forget(fd);
     else if (old >= NT_FD_FIRST)
         nt_file_drop(old);
+    nt_stdio_follow(fd);
 }
 
 void nt_files_child(void)
@@ -136,7 +141,7 @@ void nt_files_child(void)
         nt_spin_reset(&file->watch_lock);
         file->watches = NULL;
         file->shared = 0;
-        if (nt_file_is_socket(file) || file->kind == NT_FILE_INHERITED) {
+        if (nt_file_may_be_shared(file)) {
             nt_sock_child(&file->sock);
             memset(&file->listener, 0, sizeof file->listener); // not mapped here
             file->kind = NT_FILE_INHERITED;

@@ -47,6 +47,7 @@ struct nt_file {
     struct nt_listener listener;
     uint64_t inode;               // of its placeholder, once the syscall server knows it; else 0
     uint8_t several_placeholders; // numbers of one inode: none may be kept for another socket
+    uint8_t goes_along;           // posix_spawn duplicates it (exec.h)
     struct nt_file *next_free;
 } NT_ALIGNED(64);
 
@@ -125,6 +126,11 @@ void nt_file_replace(int fd, struct nt_file *file, bool cloexec);
 static inline bool nt_file_is_socket(const struct nt_file *file)
 {
     return file->kind == NT_FILE_SOCKET || file->kind == NT_FILE_LENT;
+}
+
+static inline bool nt_file_may_be_shared(const struct nt_file *file)
+{
+    return nt_file_is_socket(file) || file->kind == NT_FILE_INHERITED;
 }
 
 // In a child of fork(): sockets become NT_FILE_INHERITED, epoll instances lose theirs.

@@ -7,6 +7,7 @@
 #include "libc_shim/preload/fork.h"
 #include "libc_shim/preload/log.h"
 #include "libc_shim/preload/numbers.h"
+#include "libc_shim/preload/share.h"
 #include "libc_shim/preload/slab.h"
 #include "libc_shim/preload/stats.h"
 #include "newtos_py/kernel/map.h"
@@ -35,6 +36,8 @@ static void start(void)
     nt_sock_context_init(&nt_context, nt_yield);
     nt_fork_open();
     (void)nt_control_open(); // what it means that the host is gone, the first socket() says
+    if (nt_control_has_token())
+        nt_share_adopt();
 }
 
 void nt_process_start(void) { (void)pthread_once(&start_once, start); }

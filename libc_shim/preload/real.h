@@ -13,6 +13,7 @@
 #include <netdb.h>
 #include <poll.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -130,6 +131,21 @@
     X(int, sigaction, (int number, const struct sigaction *action, struct sigaction *old),         \
       (number, action, old))                                                                       \
     X(pid_t, fork, (void), ())                                                                     \
+    X(int, execve, (const char *path, char *const argv[], char *const env[]), (path, argv, env))   \
+    X(int, execvpe, (const char *file, char *const argv[], char *const env[]), (file, argv, env))  \
+    X(int, fexecve, (int fd, char *const argv[], char *const env[]), (fd, argv, env))              \
+    X(int, posix_spawn,                                                                            \
+      (pid_t * pid, const char *path, const posix_spawn_file_actions_t *actions,                   \
+       const posix_spawnattr_t *attr, char *const argv[], char *const env[]),                      \
+      (pid, path, actions, attr, argv, env))                                                       \
+    X(int, posix_spawnp,                                                                           \
+      (pid_t * pid, const char *file, const posix_spawn_file_actions_t *actions,                   \
+       const posix_spawnattr_t *attr, char *const argv[], char *const env[]),                      \
+      (pid, file, actions, attr, argv, env))                                                       \
+    X(int, posix_spawn_file_actions_adddup2,                                                       \
+      (posix_spawn_file_actions_t * actions, int fd, int to), (actions, fd, to))                   \
+    X(int, system, (const char *command), (command))                                               \
+    X(FILE *, popen, (const char *command, const char *mode), (command, mode))                     \
     X(int, getaddrinfo,                                                                            \
       (const char *node, const char *service, const struct addrinfo *hints,                        \
        struct addrinfo **found),                                                                   \

@@ -16,6 +16,8 @@
 
 enum {
     LISTED = NT_CTL_TEXT_BYTES / sizeof(struct nt_shared_socket), // in one message
+    HIGH_NUMBER = 512,    // out of the way of what the next program opens
+    ADOPT_NUMBERS = 1024, // where sockets that came along are looked for
 };
 
 static pthread_mutex_t use_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -79,7 +81,7 @@ static bool list_all(struct nt_control_call *call)
         struct nt_file *file = nt_file_hold(fd);
         if (file == NULL)
             continue;
-        if (nt_file_is_socket(file) || file->kind == NT_FILE_INHERITED) {
+        if (nt_file_may_be_shared(file)) {
             any = true;
             list_new(call, fd, file);
         }
@@ -126,6 +128,148 @@ void nt_share_in_child(void)
 {
     token = -1;
     (void)pthread_mutex_init(&use_lock, NULL);
+}
+
+// -- exec ------------------------------------------------------------------------------------
+
+bool nt_share_holds_any(void)
+{
+    int highest = nt_load_relaxed(&nt_fd_highest);
+    for (int fd = 0; nt_fd_limit != 0 && fd <= highest; fd++) {
+        const struct nt_file *file = nt_fd_get(fd);
+        if (file >= NT_FD_FIRST && nt_file_may_be_shared(file))
+            return true;
+    }
+    return nt_context.area_count != 0;
+}
+
+// What the next image needs to know of a socket.
+static void keep_state(const struct nt_file *file, const struct nt_shared_socket *named)
+{
+    struct nt_control_call call;
+    struct nt_sock_image image;
+    nt_control_prepare(&call, NT_CTL_STATE);
+    append(&call, named);
+    nt_sock_save(&file->sock, &image);
+    image.nonblocking = file->nonblocking;
+    memcpy(call.message.text + call.message.text_bytes, &image, sizeof image);
+    call.message.text_bytes += (uint32_t)sizeof image;
+    (void)nt_control_tell(&call);
+}
+
+// Lists what goes along, and has its state kept.
+static void list_for_exec(struct nt_control_call *call, bool all)
+{
+    uint32_t flags = all ? 0 : NT_TOKEN_ONLY;
+    int highest = nt_load_relaxed(&nt_fd_highest);
+    for (int fd = 0; fd <= highest; fd++) {
+        struct nt_shared_socket named;
+        const struct nt_file *file = nt_fd_get(fd);
+        if (file < NT_FD_FIRST || !nt_file_may_be_shared(file) || file->inode == 0 ||
+            (nt_fd_cloexec[fd] && !file->goes_along))
+            continue;
+        identify(file, &named);
+        keep_state(file, &named);
+        if (!all && call->message.text_bytes < LISTED * sizeof named)
+            append(call, &named);
+    }
+    call->message.arg = flags;
+}
+
+int nt_share_token_for_exec(bool all)
+{
+    struct nt_control_call call;
+    int pair[2];
+    nt_process_flush(nt_thread_self());
+    nt_control_prepare(&call, NT_CTL_TOKEN);
+    if (list_all(&call) && call.message.text_bytes != 0) {
+        call.message.arg = NT_TOKEN_MORE;
+        (void)nt_control_tell(&call);
+    }
+    nt_numbers_yield(2);
+    if (nt_real.socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+        return -1;
+    nt_control_prepare(&call, NT_CTL_TOKEN);
+    list_for_exec(&call, all);
+    call.send_fd = pair[1];
+    (void)nt_control_tell(&call);
+    nt_real.close(pair[1]);
+    int high = nt_real.fcntl(pair[0], F_DUPFD_CLOEXEC, (void *)(intptr_t)HIGH_NUMBER);
+    if (high < 0)
+        return pair[0];
+    nt_real.close(pair[0]);
+    return high;
+}
+
+static struct nt_file *find_inode(uint64_t inode)
+{
+    int highest = nt_load_relaxed(&nt_fd_highest);
+    for (int fd = 0; fd <= highest; fd++) {
+        struct nt_file *file = nt_fd_get(fd);
+        if (file >= NT_FD_FIRST && nt_file_may_be_shared(file) && file->inode == inode)
+            return nt_file_hold(fd);
+    }
+    return NULL;
+}
+
+// Asks what socket the placeholder at `fd` is; NULL: none.
+static struct nt_file *look(int fd, uint64_t inode)
+{
+    struct nt_control_call call;
+    struct nt_sock_image image;
+    nt_control_prepare(&call, NT_CTL_TAKE);
+    call.message.arg = NT_TAKE_LOOK;
+    call.send_fd = fd;
+    if (nt_control_do(&call) != 0 || call.message.text_bytes < sizeof image)
+        return NULL;
+    memcpy(&image, call.message.text, sizeof image);
+    struct nt_file *file = nt_file_new(NT_FILE_INHERITED);
+    if (file == NULL)
+        return NULL;
+    file->inode = inode;
+    file->nonblocking = image.nonblocking;
+    if (!nt_sock_restore(&file->sock, &image, call.message.text_bytes)) {
+        file->kind = NT_FILE_FREE;
+        nt_file_drop(file);
+        return NULL;
+    }
+    return file;
+}
+
+bool nt_share_adopt_fd(int fd, bool cloexec)
+{
+    struct stat st;
+    if (fd < 0 || (unsigned)fd >= nt_fd_limit || nt_real.fstat(fd, &st) != 0 ||
+        !S_ISSOCK(st.st_mode))
+        return false;
+    struct nt_file *file = find_inode(st.st_ino);
+    if (file != NULL)
+        file->several_placeholders = 1;
+    else
+        file = look(fd, st.st_ino);
+    if (file == NULL)
+        return false;
+    (void)nt_real.fcntl(fd, F_SETFD, (void *)FD_CLOEXEC);
+    nt_fd_install(fd, file, cloexec);
+    return true;
+}
+
+void nt_share_adopt(void)
+{
+    struct pollfd wanted[ADOPT_NUMBERS];
+    for (int fd = 0; fd < ADOPT_NUMBERS; fd++)
+        wanted[fd] = (struct pollfd){.fd = fd};
+    if (nt_real.poll(wanted, ADOPT_NUMBERS, 0) < 0)
+        return;
+    for (int fd = 0; fd < ADOPT_NUMBERS; fd++) {
+        int type = 0, domain = 0;
+        socklen_t length = sizeof type;
+        if ((wanted[fd].revents & POLLNVAL) == 0 &&
+            nt_real.getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 &&
+            domain == AF_UNIX && nt_real.getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 &&
+            type == SOCK_STREAM)
+            (void)nt_share_adopt_fd(fd, false);
+    }
 }
 
 // -- Using -----------------------------------------------------------------------------------

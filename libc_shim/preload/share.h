@@ -28,6 +28,16 @@ void nt_share_in_parent(void);
 int nt_share_token(void);
 void nt_share_in_child(void);
 
+// exec: whether this process holds any socket; a connection for the next image, which holds those
+// that go along (exec.h), -1: none; and in the next image, what came along.
+bool nt_share_holds_any(void);
+int nt_share_token_for_exec(bool all);
+void nt_share_adopt(void);
+
+// A descriptor that came from elsewhere: if it is a newtos socket's placeholder, its number becomes
+// that socket's. True: so it is.
+bool nt_share_adopt_fd(int fd, bool cloexec);
+
 // `file` is held and not simply a socket: makes it one. 0; NT_IS_KERNELS; -errno.
 int nt_share_use(int fd, struct nt_file *file);
 

@@ -82,6 +82,7 @@ class _Lib:
     NT_CTL_JOIN: int
     NT_TOKEN_MORE: int
     NT_TOKEN_ONLY: int
+    NT_TAKE_LOOK: int
     NT_TAKEN_SLOT: int
     NT_TAKEN_LISTENER: int
     NT_TAKEN_PUMPED: int

@@ -24,8 +24,8 @@
 //   LEAVE      text: one struct nt_shared_socket       arg: 1: nobody else holds it
 //   STATE      text: one struct nt_shared_socket, and  -
 //              what the shim wants to have kept
-//   TAKE       arg: 1: the state is wanted, too        arg: enum nt_taken; protocol, area, slot,
-//              (placeholder)                           generation; text: the state
+//   TAKE       (placeholder); arg: NT_TAKE_LOOK: the   arg: enum nt_taken; protocol, area, slot,
+//              state only, the socket is not used yet  generation; or text: the state
 //   JOIN       slot as TAKE                            entries; slot, generation: its own, taken
 //              answered NT_TAKEN_LISTENER              (listener ring ro, claims rw): the program
 //                                                      may accept from this socket
@@ -65,6 +65,8 @@ enum nt_token_flags {
     NT_TOKEN_MORE = 1, // the list goes on in the next message, which brings the connection
     NT_TOKEN_ONLY = 2, // the child holds only the sockets that are listed
 };
+
+enum { NT_TAKE_LOOK = 1 };
 
 enum nt_taken {
     NT_TAKEN_SLOT = 1,     // it is in this slot of the program's area

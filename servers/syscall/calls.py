@@ -63,6 +63,7 @@ class Calls:
             lib.NT_CTL_IFADDRS: self._ifaddrs,
             lib.NT_CTL_TOKEN: self._token,
             lib.NT_CTL_LEAVE: self._leave,
+            lib.NT_CTL_STATE: self._state,
             lib.NT_CTL_TAKE: self._take,
         }
 
@@ -152,6 +153,10 @@ class Calls:
     async def _leave(self, program: Program, message: ControlMessage, _fds: Fds) -> Reply:
         is_last = await self._sharing.leave(program, message.text)
         return Reply(replace(message, arg=int(is_last), text=b""))
+
+    async def _state(self, program: Program, message: ControlMessage, _fds: Fds) -> Reply:
+        self._sharing.state(program, message.text)
+        return Reply(replace(message, text=b""))
 
     async def _take(self, program: Program, message: ControlMessage, fds: Fds) -> Reply:
         if len(fds) != 1:

@@ -52,6 +52,8 @@ class Program:
     areas: dict[int, m.KeepArea] = field(default_factory=dict)
     # Number of the last request that was answered; 0: none.
     answered: int = 0
+    _waiting: asyncio.Future[bool] | None = None
+    _is_over: bool = False
 
     def peek(self) -> Received | None:
         """Look at the next request; None at the end of the connection.
@@ -68,6 +70,12 @@ class Program:
         except Exception:
             close_all(descriptors)
             raise
+
+    def end(self) -> None:
+        """Let it count as ended, though its process lives: it has become another program."""
+        self._is_over = True
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(False)
 
     def is_at_end(self) -> bool:
         """Whether nobody can say anything more."""
@@ -92,8 +100,11 @@ class Program:
 
     async def wait(self) -> bool:
         """Wait until there is something to read; False if the process has ended before that."""
+        if self._is_over and self.process is not None:
+            return False
         loop = asyncio.get_running_loop()
         happened: asyncio.Future[bool] = loop.create_future()
+        self._waiting = happened
 
         def tell(readable: bool) -> Callable[[], None]:
             return lambda: None if happened.done() else happened.set_result(readable)

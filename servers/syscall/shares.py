@@ -22,7 +22,8 @@ _SOCKET_NOTE = "socket."
 _HOLDS_NOTE = "holds."
 # struct nt_shared_socket: inode, protocol, area, slot, generation.
 _NAMED = struct.Struct("=QIIII")
-assert _NAMED.size == ffi.sizeof("struct nt_shared_socket")
+NAMED_BYTES = _NAMED.size
+assert ffi.sizeof("struct nt_shared_socket") == NAMED_BYTES
 
 # The program that owns what no program has: this server.
 NOBODY = 0

@@ -13,7 +13,7 @@ from newtos_py.servers.syscall.control import ControlMessage
 from newtos_py.servers.syscall.listening import Listening
 from newtos_py.servers.syscall.moves import Mover
 from newtos_py.servers.syscall.program import Program
-from newtos_py.servers.syscall.shares import NOBODY, Named, Shared, Shares, named_in
+from newtos_py.servers.syscall.shares import NAMED_BYTES, NOBODY, Named, Shared, Shares, named_in
 
 from newtos_py.kernel._kernel import lib
 from newtos_py.kernel.log import log
@@ -33,11 +33,13 @@ class Sharing:
         admit: Callable[[socket.socket, Callable[[int], None]], Program],
         changed: Callable[[Program], None],
         make_area: Callable[[Program, int], Awaitable[bool]],
+        supersede: Callable[[int], None],
     ) -> None:
         """Take what only the server can do.
 
         `admit` enters the program behind a token, once what it holds is noted under its number;
-        `changed` has rs keep who a program is; `make_area` makes one for this server itself.
+        `changed` has rs keep who a program is; `make_area` makes one for this server itself;
+        `supersede` ends what the program of that pid was before exec.
         """
         self._shares = shares
         self._mover = mover
@@ -46,11 +48,13 @@ class Sharing:
         self._admit = admit
         self._changed = changed
         self._make_area = make_area
+        self._supersede = supersede
         # Inodes of tokens: one that is read again after a restart is known.
         self._tokens: dict[int, int] = {}
 
     def identify(self, program: Program, pid: int, process: int) -> None:
         """The holder of a token says who it is."""
+        self._supersede(pid)
         program.pid = pid
         program.process = os.dup(process)
         self._changed(program)
@@ -117,6 +121,14 @@ class Sharing:
         self._mover.close(shared.place, shared.protocol)
         return False
 
+    def state(self, program: Program, text: bytes) -> None:
+        """Keep what a shim wants to have kept of a socket."""
+        named = named_in(text[:NAMED_BYTES])
+        shared = self._shares.find(named[0].inode) if named else None
+        if shared is not None and self._shares.is_held_by(program.number, shared):
+            shared.state = text[NAMED_BYTES:]
+            self._shares.keep(shared)
+
     async def take(
         self, program: Program, message: ControlMessage, placeholder: int
     ) -> ControlMessage:
@@ -132,6 +144,8 @@ class Sharing:
     ) -> ControlMessage:
         if not self._shares.is_held_by(program.number, shared):
             self._shares.hold(program.number, [shared.inode])
+        if message.arg == lib.NT_TAKE_LOOK:
+            return replace(message, protocol=shared.protocol, text=shared.state)
         answer = replace(message, protocol=shared.protocol, arg=lib.NT_TAKEN_SLOT)
         if shared.listener is not None:
             return replace(answer, arg=lib.NT_TAKEN_LISTENER, slot=shared.listener)

@@ -190,7 +190,7 @@ class Reply:
     slot: int = 0
     generation: int = 0
     arg: int = 0
-    text: str = ""
+    text: bytes = b""
     fds: list[int] = field(default_factory=list)
 
 
@@ -275,12 +275,12 @@ class Host:
             program.queues[arg] = fds[0]
         elif kind == RESOLVE:
             name = text[:text_bytes].decode()
-            reply.text = NAMES.get(name, "")
+            reply.text = NAMES.get(name, "").encode()
             reply.error = 0 if name in NAMES else errno.ENOENT
         elif kind == IFADDRS:
-            reply.text = f"lo 127.0.0.1/8 0x49 65536\nlan {HOST}/24 0x1043 1500"
+            reply.text = f"lo 127.0.0.1/8 0x49 65536\nlan {HOST}/24 0x1043 1500".encode()
         elif kind == HELLO:
-            reply.text = "fake"
+            reply.text = b"fake"
         elif slot is None:
             reply.error = errno.EBADF
         elif kind == BIND:
@@ -291,7 +291,7 @@ class Host:
             self.unlisten(slot)
         if sent_number == 0:
             return
-        answer = reply.text.encode()
+        answer = reply.text
         packed = MESSAGE.pack(
             magic, version, kind, sent_number, reply.error, protocol, reply.area, reply.slot,
             reply.generation, reply.arg, options, reply.address, reply.port, 0, 0, len(answer),
@@ -372,11 +372,14 @@ class Host:
         assert program.control is not None
         self.poll.unregister(program.control.fileno())
         del self.programs[program.control.fileno()]
-        for slot in program.areas[TCP].used.values() if TCP in program.areas else ():
-            if slot.peer is not None and not slot.peer.dead:
-                self.push(slot)
-                self.finish(slot)
-                slot.peer.peer = None
+        for slot in list(program.areas[TCP].used.values()) if TCP in program.areas else ():
+            if slot.peer is None or slot.peer.dead:
+                continue
+            if not self.push(slot):
+                self.shares.park_unsent(slot)
+                continue
+            self.finish(slot)
+            slot.peer.peer = None
         program.control.close()
 
     # -- TCP --

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 TOKEN, LEAVE, STATE, TAKE = 9, 10, 11, 12
 MORE, ONLY = 1, 2
+LOOK = 1
 TAKEN_SLOT, TAKEN_LISTENER, TAKEN_PUMPED = 1, 2, 3
 ENTRY = struct.Struct("=QIIII")
 CLOSE = 4
@@ -43,6 +44,8 @@ class Shared:
     holders: list["Program"] = field(default_factory=list)
     # Who has used it.
     users: list["Program"] = field(default_factory=list)
+    # What the shim wants to have kept.
+    state: bytes = b""
 
 
 class Shares:
@@ -59,9 +62,17 @@ class Shares:
         elif asked.kind == LEAVE:
             (inode, *_) = ENTRY.unpack(asked.text)
             reply.arg = int(self.leave(program, inode))
+        elif asked.kind == STATE:
+            (inode, *_) = ENTRY.unpack(asked.text[: ENTRY.size])
+            self.by_inode[inode].state = asked.text[ENTRY.size :]
         elif asked.kind == TAKE:
-            self.take(program, os.fstat(asked.fds[0]).st_ino, reply)
+            inode = os.fstat(asked.fds[0]).st_ino
             os.close(asked.fds[0])
+            if asked.arg == LOOK and inode in self.by_inode:
+                reply.text = self.by_inode[inode].state
+                self.hold(program, self.by_inode[inode])
+            else:
+                self.take(program, inode, reply)
 
     def token(self, program: "Program", flags: int, asked: Asked) -> None:
         text, fds = asked.text, asked.fds
@@ -78,6 +89,10 @@ class Shares:
         for inode, shared in self.by_inode.items():
             if program in shared.holders and (inode in only or not flags & ONLY):
                 shared.holders.append(child)
+
+    def hold(self, program: "Program", shared: Shared) -> None:
+        if program not in shared.holders:
+            shared.holders.append(program)
 
     def leave(self, program: "Program", inode: int) -> bool:
         """True: the program has it and nobody else holds it."""
@@ -112,9 +127,18 @@ class Shares:
                 continue
             self.leave(program, inode)
             if shared.holders and shared.slot.area.program is program:
-                if self.parking is None:
-                    self.parking = self.host.make_parking(shared.slot.area.protocol)
-                self.move(shared, self.parking)
+                self.park(shared)
+
+    def park(self, shared: Shared) -> None:
+        if self.parking is None:
+            self.parking = self.host.make_parking(shared.slot.area.protocol)
+        self.move(shared, self.parking)
+
+    def park_unsent(self, slot: "Slot") -> None:
+        """A program ends while its last bytes wait."""
+        shared = Shared(slot)
+        self.park(shared)
+        shared.slot.theirs.control |= CLOSE
 
     def move(self, shared: Shared, area: "Area") -> None:
         old = shared.slot

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <grp.h>
+#include <spawn.h>
 
 // Runs `child` in a child; SAYs of it come before anything that the parent says afterwards.
 static pid_t in_child(void (*child)(int ends[2]), int ends[2])
@@ -296,6 +297,258 @@ static void grandchild(void)
     both_ways(ends);
 }
 
+// -- exec ------------------------------------------------------------------------------------
+
+// What follows is what a scenario does when it is started again by itself.
+static bool is_second(void) { return getenv("SECOND") != NULL; }
+
+static void start_again(const char *scenario)
+{
+    fflush(stdout);
+    MUST(setenv("SECOND", "1", 1));
+    MUST(execl("/proc/self/exe", "scenarios", scenario, (char *)NULL));
+}
+
+static void become_cat(int ends[2])
+{
+    MUST(dup2(ends[1], 0));
+    MUST(dup2(ends[1], 1));
+    close(ends[0]);
+    close(ends[1]);
+    execlp("cat", "cat", (char *)NULL);
+}
+
+static void say_echo(int ends[2], pid_t pid)
+{
+    char byte;
+    MUST(close(ends[1]));
+    SAY(write(ends[0], "later", 5));
+    SAY(shutdown(ends[0], SHUT_WR));
+    say_read(ends[0], 10);
+    SAY(read(ends[0], &byte, 1));
+    say_end_of(pid);
+}
+
+// inetd: a program that knows nothing of sockets has one as its input and output.
+static void exec_on_stdin(void)
+{
+    int ends[2];
+    connected(ends);
+    SAY(write(ends[0], "early", 5));
+    say_echo(ends, in_child(become_cat, ends));
+}
+
+// A program that becomes another: sshd, nginx's upgrade.
+static void exec_self(void)
+{
+    int ends[2] = {10, 11};
+    if (!is_second()) {
+        int own[2], on = 1;
+        connected(own);
+        MUST(setsockopt(own[0], IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
+        fcntl(own[1], F_SETFL, O_NONBLOCK);
+        MUST(dup2(own[0], ends[0]));
+        MUST(dup2(own[1], ends[1]));
+        int away = MUST(dup2(own[0], 12));
+        MUST(fcntl(away, F_SETFD, FD_CLOEXEC));
+        MUST(close(own[0]));
+        MUST(close(own[1]));
+        MUST(write(ends[0], "over", 4));
+        start_again("exec_self");
+    }
+    int on = 0;
+    struct sockaddr_in name;
+    socklen_t length = sizeof on, name_length = sizeof name;
+    say_read(ends[1], 4);
+    SAY(read(ends[1], &on, 4)); // O_NONBLOCK is the description's
+    SAY(fcntl(12, F_GETFD));
+    SAY(fcntl(ends[0], F_GETFD));
+    SAY(fcntl(ends[0], F_GETFL) == O_RDWR);
+    SAY(getsockopt(ends[0], IPPROTO_TCP, TCP_NODELAY, &on, &length));
+    SAY(on != 0);
+    SAY(getpeername(ends[0], (struct sockaddr *)&name, &name_length));
+    SAY(write(ends[1], "back", 4));
+    say_read(ends[0], 4);
+    SAY(close(ends[0]));
+    char byte;
+    SAY(wait_for(ends[1], POLLIN) > 0);
+    SAY(read(ends[1], &byte, 1));
+}
+
+static void exec_fails(void)
+{
+    int ends[2];
+    connected(ends);
+    SAY(execl("/nowhere/at/all", "x", (char *)NULL));
+    both_ways(ends);
+    SAY(close(ends[0]));
+    char byte;
+    SAY(read(ends[1], &byte, 1));
+}
+
+extern char **environ;
+
+static void spawned(void)
+{
+    int ends[2];
+    pid_t pid;
+    posix_spawn_file_actions_t actions;
+    char *const argv[] = {"cat", NULL};
+    connected(ends);
+    MUST(fcntl(ends[0], F_SETFD, FD_CLOEXEC));
+    MUST(fcntl(ends[1], F_SETFD, FD_CLOEXEC));
+    MUST(posix_spawn_file_actions_init(&actions));
+    SAY(posix_spawn_file_actions_adddup2(&actions, ends[1], 0));
+    SAY(posix_spawn_file_actions_adddup2(&actions, ends[1], 1));
+    SAY(write(ends[0], "early", 5));
+    SAY(posix_spawnp(&pid, "cat", &actions, NULL, argv, environ));
+    say_echo(ends, pid);
+}
+
+// A child that runs others on its standard input and output: a shell on a socket.
+static void shell(int ends[2])
+{
+    MUST(dup2(ends[1], 0));
+    MUST(dup2(ends[1], 1));
+    close(ends[0]);
+    close(ends[1]);
+    execl("/bin/sh", "sh", "-c", "echo one; cat; echo two; /bin/echo three", (char *)NULL);
+}
+
+static void shell_on_socket(void)
+{
+    int ends[2];
+    char byte;
+    connected(ends);
+    pid_t pid = in_child(shell, ends);
+    MUST(close(ends[1]));
+    SAY(write(ends[0], "text\n", 5));
+    SAY(shutdown(ends[0], SHUT_WR));
+    say_read(ends[0], 4 + 5 + 4 + 6);
+    SAY(read(ends[0], &byte, 1));
+    say_end_of(pid);
+}
+
+static void run_system(int ends[2])
+{
+    MUST(dup2(ends[1], 1));
+    close(ends[1]);
+    close(ends[0]);
+    int status = system("echo by system");
+    FILE *tube = popen("cat", "w");
+    fputs("by popen", tube);
+    _exit(status + pclose(tube));
+}
+
+static void system_on_socket(void)
+{
+    int ends[2];
+    char byte;
+    connected(ends);
+    pid_t pid = in_child(run_system, ends);
+    MUST(close(ends[1]));
+    say_read(ends[0], 10 + 8);
+    SAY(read(ends[0], &byte, 1));
+    say_end_of(pid);
+}
+
+// -- Listening sockets -----------------------------------------------------------------------
+
+enum { WORKERS = 3, CLIENTS = 30 };
+
+static void ask(const struct sockaddr_in *name)
+{
+    char buf[3] = {0};
+    int fd = MUST(socket(AF_INET, SOCK_STREAM, 0));
+    MUST(connect(fd, (const struct sockaddr *)name, sizeof *name));
+    MUST(write(fd, "ask", 3));
+    if (!read_all(fd, buf, 2) || memcmp(buf, "ok", 2) != 0 || read(fd, buf, 1) != 0)
+        SAY(-1);
+    close(fd);
+}
+
+static void answer(int fd)
+{
+    char buf[3];
+    int one = accept(fd, NULL, NULL);
+    if (one < 0)
+        _exit(9);
+    if (!read_all(one, buf, 3))
+        _exit(8);
+    MUST(write(one, "ok", 2));
+    close(one);
+}
+
+static void work(int ends[2])
+{
+    for (int i = 0; i < CLIENTS / WORKERS; i++)
+        answer(ends[0]);
+}
+
+// A master that binds, and workers that accept.
+static void workers(void)
+{
+    struct sockaddr_in name;
+    pid_t pids[WORKERS];
+    int fd = listener(&name, 0);
+    for (int i = 0; i < WORKERS; i++)
+        pids[i] = in_child(work, (int[2]){fd, -1});
+    MUST(close(fd));
+    for (int i = 0; i < CLIENTS; i++)
+        ask(&name);
+    for (int i = 0; i < WORKERS; i++)
+        say_end_of(pids[i]);
+    fd = MUST(socket(AF_INET, SOCK_STREAM, 0));
+    SAY(connect(fd, (struct sockaddr *)&name, sizeof name)); // the last one has closed
+}
+
+// Who made it listen is gone before anybody accepts.
+static void listener_left_behind(void)
+{
+    struct sockaddr_in name;
+    int tube[2];
+    MUST(pipe(tube));
+    fflush(stdout);
+    pid_t parent = MUST(fork());
+    if (parent == 0) {
+        int fd = listener(&name, 0);
+        MUST(write(tube[1], &name, sizeof name));
+        if (MUST(fork()) != 0)
+            _exit(0);
+        answer(fd);
+        _exit(0);
+    }
+    say_end_of(parent);
+    SAY(read_all(tube[0], &name, sizeof name));
+    ask(&name);
+}
+
+// Socket activation, and a server that replaces itself.
+static void listener_over_exec(void)
+{
+    if (!is_second()) {
+        struct sockaddr_in name;
+        int fd = listener(&name, 0);
+        fflush(stdout);
+        if (MUST(fork()) == 0) {
+            close(fd);
+            ask(&name);
+            _exit(0);
+        }
+        MUST(dup2(fd, 20));
+        MUST(close(fd));
+        start_again("listener_over_exec");
+    }
+    int on = 0, status = 0;
+    socklen_t length = sizeof on;
+    SAY(wait_for(20, POLLIN));
+    SAY(getsockopt(20, SOL_SOCKET, SO_ACCEPTCONN, &on, &length));
+    SAY(on);
+    answer(20);
+    MUST(wait(&status));
+    SAY(status);
+}
+
 const struct scenario share_scenarios[] = {
     {"child_serves", child_serves},
     {"child_goes_on", child_goes_on},
@@ -308,5 +561,14 @@ const struct scenario share_scenarios[] = {
     {"duplicates_inherited", duplicates_inherited},
     {"child_polls", child_polls},
     {"grandchild", grandchild},
+    {"exec_on_stdin", exec_on_stdin},
+    {"exec_self", exec_self},
+    {"exec_fails", exec_fails},
+    {"spawned", spawned},
+    {"shell_on_socket", shell_on_socket},
+    {"system_on_socket", system_on_socket},
+    {"workers", workers},
+    {"listener_left_behind", listener_left_behind},
+    {"listener_over_exec", listener_over_exec},
     {NULL, NULL},
 };
