@@ -18,8 +18,11 @@ MODELS = {
     "listener": [
         "COPY_AFTER_CLAIM",
         "WORD_WITHOUT_INDEX",
-        "REUSE_UNCLAIMED",
+        "FILL_WHAT_WAITS",
         "HINT_PASSES_OPEN",
+        "HEAD_PASSES_CLAIMS",
+        "REOPEN_IN_PLACE",
+        "FORGET_THE_DEAD",
     ],
 }
 
