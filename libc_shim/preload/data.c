@@ -7,6 +7,7 @@
 #include "libc_shim/preload/control.h"
 #include "libc_shim/preload/log.h"
 #include "libc_shim/preload/process.h"
+#include "libc_shim/preload/share.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -395,7 +396,8 @@ int nt_data_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags
     return (int)done;
 }
 
-int nt_data_check_rights(const struct msghdr *message)
+// Calls `handle` for each descriptor that goes or came beside a message; stops at an error.
+static int each_right(const struct msghdr *message, int (*handle)(int fd, int flags), int flags)
 {
     if (nt_fd_limit == 0 || message == NULL || message->msg_control == NULL ||
         message->msg_controllen == 0)
@@ -407,11 +409,33 @@ int nt_data_check_rights(const struct msghdr *message)
         for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= c->cmsg_len; i++) {
             int fd;
             memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-            if (nt_fd_is_kernel(fd))
-                continue;
-            nt_log_once("sendmsg: a newtos socket cannot be passed by SCM_RIGHTS yet");
-            return nt_fd_get(fd) < NT_FD_FIRST ? -EBADF : -EOPNOTSUPP;
+            int error = handle(fd, flags);
+            if (error != 0)
+                return error;
         }
     }
     return 0;
+}
+
+static int send_right(int fd, int flags)
+{
+    (void)flags;
+    if (nt_fd_is_kernel(fd))
+        return 0;
+    return nt_fd_get(fd) < NT_FD_FIRST ? -EBADF : nt_share_send(fd);
+}
+
+int nt_data_send_rights(const struct msghdr *message) { return each_right(message, send_right, 0); }
+
+static int receive_right(int fd, int flags)
+{
+    if (fd >= 0 && !nt_fd_is_kernel(fd))
+        nt_file_replace(fd, NULL, false); // closed behind the shim
+    nt_share_received(fd, (flags & MSG_CMSG_CLOEXEC) != 0);
+    return 0;
+}
+
+void nt_data_receive_rights(const struct msghdr *message, int flags)
+{
+    (void)each_right(message, receive_right, flags);
 }

@@ -42,7 +42,9 @@ static inline void *nt_unconst(const void *pointer)
     return plain;
 }
 
-// sendmsg() on a kernel socket: newtos sockets cannot be passed on yet. 0 or -EOPNOTSUPP.
-int nt_data_check_rights(const struct msghdr *message);
+// Around sendmsg() and recvmsg() on a kernel socket: newtos sockets among the descriptors that are
+// passed (SCM_RIGHTS). 0 or -EBADF.
+int nt_data_send_rights(const struct msghdr *message);
+void nt_data_receive_rights(const struct msghdr *message, int flags);
 
 #endif

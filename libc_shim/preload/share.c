@@ -144,11 +144,13 @@ bool nt_share_holds_any(void)
 }
 
 // What the next image needs to know of a socket.
-static void keep_state(const struct nt_file *file, const struct nt_shared_socket *named)
+static void keep_state(const struct nt_file *file, const struct nt_shared_socket *named,
+                       uint32_t arg)
 {
     struct nt_control_call call;
     struct nt_sock_image image;
     nt_control_prepare(&call, NT_CTL_STATE);
+    call.message.arg = arg;
     append(&call, named);
     nt_sock_save(&file->sock, &image);
     image.nonblocking = file->nonblocking;
@@ -169,7 +171,7 @@ static void list_for_exec(struct nt_control_call *call, bool all)
             (nt_fd_cloexec[fd] && !file->goes_along))
             continue;
         identify(file, &named);
-        keep_state(file, &named);
+        keep_state(file, &named, 0);
         if (!all && call->message.text_bytes < LISTED * sizeof named)
             append(call, &named);
     }
@@ -213,12 +215,12 @@ static struct nt_file *find_inode(uint64_t inode)
 }
 
 // Asks what socket the placeholder at `fd` is; NULL: none.
-static struct nt_file *look(int fd, uint64_t inode)
+static struct nt_file *look(int fd, uint64_t inode, uint32_t how)
 {
     struct nt_control_call call;
     struct nt_sock_image image;
     nt_control_prepare(&call, NT_CTL_TAKE);
-    call.message.arg = NT_TAKE_LOOK;
+    call.message.arg = how;
     call.send_fd = fd;
     if (nt_control_do(&call) != 0 || call.message.text_bytes < sizeof image)
         return NULL;
@@ -236,22 +238,72 @@ static struct nt_file *look(int fd, uint64_t inode)
     return file;
 }
 
-bool nt_share_adopt_fd(int fd, bool cloexec)
+// Placeholders are unconnected AF_UNIX sockets.
+static bool may_be_placeholder(int fd)
 {
-    struct stat st;
-    if (fd < 0 || (unsigned)fd >= nt_fd_limit || nt_real.fstat(fd, &st) != 0 ||
-        !S_ISSOCK(st.st_mode))
-        return false;
-    struct nt_file *file = find_inode(st.st_ino);
-    if (file != NULL)
+    int type = 0, domain = 0, listens = 0;
+    struct sockaddr_storage peer;
+    socklen_t bytes = sizeof type, peer_bytes = sizeof peer;
+    int saved = errno;
+    bool may =
+        nt_real.getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &bytes) == 0 && domain == AF_UNIX &&
+        nt_real.getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes) == 0 && type == SOCK_STREAM &&
+        nt_real.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &bytes) == 0 && !listens &&
+        nt_real.getpeername(fd, (struct sockaddr *)&peer, &peer_bytes) != 0;
+    errno = saved;
+    return may;
+}
+
+static void adopt(int fd, bool cloexec, uint32_t how)
+{
+    uint64_t inode = inode_of(fd);
+    if ((unsigned)fd >= nt_fd_limit || inode == 0)
+        return;
+    struct nt_file *file = find_inode(inode);
+    if (file == NULL) {
+        file = look(fd, inode, how);
+    } else {
         file->several_placeholders = 1;
-    else
-        file = look(fd, st.st_ino);
+        if (how == NT_TAKE_RECEIVED) { // it came back to whom it came from
+            struct nt_control_call call;
+            nt_control_prepare(&call, NT_CTL_TAKE);
+            call.message.arg = how;
+            call.send_fd = fd;
+            (void)nt_control_tell(&call);
+        }
+    }
     if (file == NULL)
-        return false;
+        return;
     (void)nt_real.fcntl(fd, F_SETFD, (void *)FD_CLOEXEC);
     nt_fd_install(fd, file, cloexec);
-    return true;
+}
+
+void nt_share_received(int fd, bool cloexec)
+{
+    if (may_be_placeholder(fd))
+        adopt(fd, cloexec, NT_TAKE_RECEIVED);
+}
+
+int nt_share_send(int fd)
+{
+    struct nt_control_call call;
+    struct nt_shared_socket named;
+    struct nt_file *file = nt_file_hold(fd);
+    if (file == NULL)
+        return -EBADF;
+    if (nt_file_may_be_shared(file)) {
+        nt_control_prepare(&call, NT_CTL_TOKEN);
+        list_new(&call, fd, file);
+        if (call.message.text_bytes != 0) {
+            call.message.arg = NT_TOKEN_MORE;
+            (void)nt_control_tell(&call);
+        }
+        nt_process_flush(nt_thread_self());
+        identify(file, &named);
+        keep_state(file, &named, NT_STATE_SENT);
+    }
+    nt_file_drop(file);
+    return 0;
 }
 
 void nt_share_adopt(void)
@@ -261,15 +313,9 @@ void nt_share_adopt(void)
         wanted[fd] = (struct pollfd){.fd = fd};
     if (nt_real.poll(wanted, ADOPT_NUMBERS, 0) < 0)
         return;
-    for (int fd = 0; fd < ADOPT_NUMBERS; fd++) {
-        int type = 0, domain = 0;
-        socklen_t length = sizeof type;
-        if ((wanted[fd].revents & POLLNVAL) == 0 &&
-            nt_real.getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 &&
-            domain == AF_UNIX && nt_real.getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 &&
-            type == SOCK_STREAM)
-            (void)nt_share_adopt_fd(fd, false);
-    }
+    for (int fd = 0; fd < ADOPT_NUMBERS; fd++)
+        if ((wanted[fd].revents & POLLNVAL) == 0 && may_be_placeholder(fd))
+            adopt(fd, false, NT_TAKE_LOOK);
 }
 
 // -- Using -----------------------------------------------------------------------------------

@@ -34,9 +34,10 @@ bool nt_share_holds_any(void);
 int nt_share_token_for_exec(bool all);
 void nt_share_adopt(void);
 
-// A descriptor that came from elsewhere: if it is a newtos socket's placeholder, its number becomes
-// that socket's. True: so it is.
-bool nt_share_adopt_fd(int fd, bool cloexec);
+// SCM_RIGHTS: a number of ours is about to be sent: 0 or -EBADF; and a descriptor came: if it is a
+// newtos socket's placeholder, its number becomes that socket's.
+int nt_share_send(int fd);
+void nt_share_received(int fd, bool cloexec);
 
 // `file` is held and not simply a socket: makes it one. 0; NT_IS_KERNELS; -errno.
 int nt_share_use(int fd, struct nt_file *file);

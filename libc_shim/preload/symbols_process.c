@@ -165,7 +165,7 @@ NT_SYMBOL(long, syscall, (long number, ...))
             struct nt_thread *caller = nt_enter();
             bool done = on_ours(number, x, &result);
             nt_leave(caller);
-            if (done)
+            if (done && result != NT_IS_KERNELS)
                 return nt_answer(result);
         }
         if (on_any(number, x, &result))

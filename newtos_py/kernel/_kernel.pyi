@@ -82,7 +82,9 @@ class _Lib:
     NT_CTL_JOIN: int
     NT_TOKEN_MORE: int
     NT_TOKEN_ONLY: int
+    NT_STATE_SENT: int
     NT_TAKE_LOOK: int
+    NT_TAKE_RECEIVED: int
     NT_TAKEN_SLOT: int
     NT_TAKEN_LISTENER: int
     NT_TAKEN_PUMPED: int

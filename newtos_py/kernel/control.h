@@ -23,9 +23,11 @@
 //              arg: enum nt_token_flags (a connection)
 //   LEAVE      text: one struct nt_shared_socket       arg: 1: nobody else holds it
 //   STATE      text: one struct nt_shared_socket, and  -
-//              what the shim wants to have kept
+//              what the shim wants to have kept; arg:
+//              NT_STATE_SENT: it is in a message now
 //   TAKE       (placeholder); arg: NT_TAKE_LOOK: the   arg: enum nt_taken; protocol, area, slot,
 //              state only, the socket is not used yet  generation; or text: the state
+//              (NT_TAKE_RECEIVED: it was in a message)
 //   JOIN       slot as TAKE                            entries; slot, generation: its own, taken
 //              answered NT_TAKEN_LISTENER              (listener ring ro, claims rw): the program
 //                                                      may accept from this socket
@@ -35,7 +37,9 @@
 // that is about to fork sends a TOKEN: one end of a SOCK_SEQPACKET pair, whose other end the child
 // finds, and the sockets that this program opened since the last one. The child holds all that the
 // program holds then (NT_TOKEN_ONLY: just those named). The token is the child's control
-// connection; when its last copy is closed, the child's references are gone.
+// connection; when its last copy is closed, the child's references are gone. A socket that was sent
+// to another process (SCM_RIGHTS) is held by the message, until it is received, or its sender has
+// been gone for a while.
 //
 // TAKE says that a program uses a socket that it holds (it proves that with the placeholder). A
 // connection moves into its area (request.h); whoever had it finds its slot's generation changed,
@@ -66,7 +70,8 @@ enum nt_token_flags {
     NT_TOKEN_ONLY = 2, // the child holds only the sockets that are listed
 };
 
-enum { NT_TAKE_LOOK = 1 };
+enum { NT_STATE_SENT = 1 };
+enum { NT_TAKE_LOOK = 1, NT_TAKE_RECEIVED = 2 };
 
 enum nt_taken {
     NT_TAKEN_SLOT = 1,     // it is in this slot of the program's area

@@ -155,7 +155,7 @@ class Calls:
         return Reply(replace(message, arg=int(is_last), text=b""))
 
     async def _state(self, program: Program, message: ControlMessage, _fds: Fds) -> Reply:
-        self._sharing.state(program, message.text)
+        self._sharing.state(program, message.text, message.arg)
         return Reply(replace(message, text=b""))
 
     async def _take(self, program: Program, message: ControlMessage, fds: Fds) -> Reply:

@@ -111,6 +111,9 @@ class SyscallServer:
         self._on_bell()
         for program in self._programs.values():
             self._spawn(program)
+        senders = {sender for each in self._shares.all() for sender in each.senders}
+        for sender in senders - self._programs.keys():
+            self._sharing.expire_messages(sender)
         self._status.state = lib.NT_SERVER_RUNNING
         self._keeper.ready()
         await loop.create_future()

@@ -63,6 +63,8 @@ class Shared:
     target: Place | None = None
     # Number of the listener it is; None: it does not listen.
     listener: int | None = None
+    # Who has sent it to another process: an entry for each message that may be under way.
+    senders: list[int] = field(default_factory=list)
     # What its program keeps of it, as the shim wrote it.
     state: bytes = b""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -110,6 +112,10 @@ class Shares:
         """What is in the area of a program, whether it holds it or has left it."""
         return [each for each in self._by_inode.values() if each.place.program == program]
 
+    def all(self) -> list[Shared]:
+        """All sockets."""
+        return list(self._by_inode.values())
+
     def is_held_by(self, program: int, shared: Shared) -> bool:
         """Whether a program holds a socket."""
         return shared.inode in self._holds.get(program, ())
@@ -119,8 +125,8 @@ class Shares:
         return any(each.listener == listener for each in self._by_inode.values())
 
     def is_held(self, shared: Shared) -> bool:
-        """Whether any program does."""
-        return any(shared.inode in held for held in self._holds.values())
+        """Whether any program does, or a message."""
+        return bool(shared.senders) or any(shared.inode in held for held in self._holds.values())
 
     def leave(self, program: int, shared: Shared) -> bool:
         """A program holds a socket no longer; True if nobody does, and it is forgotten."""
@@ -152,6 +158,7 @@ class Shares:
                 sorted(shared.users),
                 _to_list(target) if target is not None else None,
                 shared.listener,
+                shared.senders,
                 shared.state.hex(),
             ]
         )
@@ -166,7 +173,15 @@ class Shares:
             return False
         inode = int(key.removeprefix(_SOCKET_NOTE))
         match json.loads(text):
-            case [int(protocol), list(place), list(users), target, listener, str(state)]:
+            case [
+                int(protocol),
+                list(place),
+                list(users),
+                target,
+                listener,
+                list(senders),
+                str(state),
+            ]:
                 self._by_inode[inode] = Shared(
                     inode,
                     protocol,
@@ -174,6 +189,7 @@ class Shares:
                     set(users),
                     Place(*target) if target is not None else None,
                     listener,
+                    senders,
                     bytes.fromhex(state),
                 )
             case _:

@@ -3,6 +3,7 @@
 shares.py knows who holds what, moves.py carries sockets from area to area; here is when.
 """
 
+import asyncio
 import errno
 import os
 import socket
@@ -18,6 +19,9 @@ from newtos_py.servers.syscall.shares import NAMED_BYTES, NOBODY, Named, Shared,
 from newtos_py.kernel._kernel import lib
 from newtos_py.kernel.log import log
 from newtos_py.kernel.server import TCP
+
+# How long a socket in a message outlives its sender.
+_MESSAGE_S = 10.0
 
 
 class Sharing:
@@ -51,6 +55,8 @@ class Sharing:
         self._supersede = supersede
         # Inodes of tokens: one that is read again after a restart is known.
         self._tokens: dict[int, int] = {}
+        # Kept, because the event loop does not keep tasks.
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def identify(self, program: Program, pid: int, process: int) -> None:
         """The holder of a token says who it is."""
@@ -121,12 +127,14 @@ class Sharing:
         self._mover.close(shared.place, shared.protocol)
         return False
 
-    def state(self, program: Program, text: bytes) -> None:
+    def state(self, program: Program, text: bytes, flags: int) -> None:
         """Keep what a shim wants to have kept of a socket."""
         named = named_in(text[:NAMED_BYTES])
         shared = self._shares.find(named[0].inode) if named else None
         if shared is not None and self._shares.is_held_by(program.number, shared):
             shared.state = text[NAMED_BYTES:]
+            if flags & lib.NT_STATE_SENT:
+                shared.senders.append(program.number)
             self._shares.keep(shared)
 
     async def take(
@@ -144,7 +152,10 @@ class Sharing:
     ) -> ControlMessage:
         if not self._shares.is_held_by(program.number, shared):
             self._shares.hold(program.number, [shared.inode])
-        if message.arg == lib.NT_TAKE_LOOK:
+        if message.arg == lib.NT_TAKE_RECEIVED and shared.senders:
+            shared.senders.pop(0)
+            self._shares.keep(shared)
+        if message.arg in (lib.NT_TAKE_LOOK, lib.NT_TAKE_RECEIVED):
             return replace(message, protocol=shared.protocol, text=shared.state)
         answer = replace(message, protocol=shared.protocol, arg=lib.NT_TAKEN_SLOT)
         if shared.listener is not None:
@@ -168,6 +179,27 @@ class Sharing:
             async with shared.lock:
                 await self._park(shared)
         self._shares.forget_program(program.number)
+        self.expire_messages(program.number)
+
+    def expire_messages(self, sender: int) -> None:
+        """A program that sent sockets is gone: they are received soon, or never."""
+        sent = [each for each in self._shares.all() if sender in each.senders]
+        if sent:
+            asyncio.get_running_loop().call_later(_MESSAGE_S, self._forget_messages, sender, sent)
+
+    def _forget_messages(self, sender: int, sent: Sequence[Shared]) -> None:
+        for shared in sent:
+            if sender not in shared.senders:
+                continue
+            shared.senders = [each for each in shared.senders if each != sender]
+            self._shares.keep(shared)
+            task = asyncio.get_running_loop().create_task(self._end_if_unheld(shared))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _end_if_unheld(self, shared: Shared) -> None:
+        async with shared.lock:
+            await self._leave_locked(self._nobody, shared)
 
     async def _park(self, shared: Shared) -> None:
         if shared.listener is not None:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 TOKEN, LEAVE, STATE, TAKE = 9, 10, 11, 12
 MORE, ONLY = 1, 2
-LOOK = 1
+LOOK, RECEIVED = 1, 2
+SENT = 1
 TAKEN_SLOT, TAKEN_LISTENER, TAKEN_PUMPED = 1, 2, 3
 ENTRY = struct.Struct("=QIIII")
 CLOSE = 4
@@ -46,6 +47,8 @@ class Shared:
     users: list["Program"] = field(default_factory=list)
     # What the shim wants to have kept.
     state: bytes = b""
+    # How many of them carry it.
+    messages: int = 0
 
 
 class Shares:
@@ -65,10 +68,12 @@ class Shares:
         elif asked.kind == STATE:
             (inode, *_) = ENTRY.unpack(asked.text[: ENTRY.size])
             self.by_inode[inode].state = asked.text[ENTRY.size :]
+            self.by_inode[inode].messages += asked.arg == SENT
         elif asked.kind == TAKE:
             inode = os.fstat(asked.fds[0]).st_ino
             os.close(asked.fds[0])
-            if asked.arg == LOOK and inode in self.by_inode:
+            if asked.arg in (LOOK, RECEIVED) and inode in self.by_inode:
+                self.by_inode[inode].messages -= asked.arg == RECEIVED
                 reply.text = self.by_inode[inode].state
                 self.hold(program, self.by_inode[inode])
             else:
@@ -99,7 +104,7 @@ class Shares:
         shared = self.by_inode[inode]
         if program in shared.holders:
             shared.holders.remove(program)
-        if shared.holders:
+        if shared.holders or shared.messages:
             return False
         del self.by_inode[inode]
         if shared.slot.area.program is program:
@@ -126,7 +131,7 @@ class Shares:
             if program not in shared.holders and shared.slot.area.program is not program:
                 continue
             self.leave(program, inode)
-            if shared.holders and shared.slot.area.program is program:
+            if (shared.holders or shared.messages) and shared.slot.area.program is program:
                 self.park(shared)
 
     def park(self, shared: Shared) -> None:

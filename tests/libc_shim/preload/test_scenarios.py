@@ -22,12 +22,19 @@ GROUPS = (
     "child_serves child_goes_on parent_exits child_closes in_turn child_closes_all child_shuts",
     "child_drops duplicates_inherited child_polls grandchild",
     "exec_on_stdin exec_self exec_fails spawned shell_on_socket system_on_socket",
+    "passed passed_to_oneself",
     "fresh_states connected_states datagram_states edges edges_of_room connecting_edges",
     "epoll_in_child nested_in_child closed_in_child",
 )
 NAMES = [name for group in GROUPS for name in group.split()]
 # The fake host has nobody join a listening socket: test_sharing.py, tests/crash/test_waiting.py.
-REAL_HOSTS_ONLY = ["workers", "listener_left_behind", "listener_over_exec", "listen_in_child"]
+REAL_HOSTS_ONLY = [
+    "workers",
+    "listener_left_behind",
+    "listener_over_exec",
+    "listener_passed",
+    "listen_in_child",
+]
 
 
 def on_linux(program: str, name: str) -> str:

@@ -15,7 +15,8 @@ GROUPS = (
     "child_serves child_goes_on parent_exits child_closes in_turn child_closes_all child_shuts",
     "child_drops duplicates_inherited child_polls grandchild",
     "exec_on_stdin exec_self exec_fails spawned shell_on_socket system_on_socket",
-    "workers listener_left_behind listener_over_exec",
+    "workers listener_left_behind listener_over_exec listener_passed",
+    "passed passed_to_oneself",
 )
 NAMES = [name for group in GROUPS for name in group.split()]
 

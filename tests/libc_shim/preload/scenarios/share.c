@@ -452,6 +452,127 @@ static void system_on_socket(void)
     say_end_of(pid);
 }
 
+// -- SCM_RIGHTS ------------------------------------------------------------------------------
+
+static ssize_t send_numbers(int to, const int *fds, int count)
+{
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(4 * sizeof(int))];
+    } control = {.room = {0}};
+    const size_t bytes = (size_t)count * sizeof(int);
+    struct iovec iov = {"x", 1};
+    struct msghdr message = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = control.room,
+                             .msg_controllen = CMSG_SPACE(bytes)};
+    control.header.cmsg_level = SOL_SOCKET;
+    control.header.cmsg_type = SCM_RIGHTS;
+    control.header.cmsg_len = CMSG_LEN(bytes);
+    memcpy(CMSG_DATA(&control.header), fds, bytes);
+    return sendmsg(to, &message, 0);
+}
+
+static int receive_numbers(int from, int *fds)
+{
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(4 * sizeof(int))];
+    } control = {.room = {0}};
+    char byte;
+    struct iovec iov = {&byte, 1};
+    struct msghdr message = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = control.room,
+                             .msg_controllen = sizeof control.room};
+    MUST(recvmsg(from, &message, MSG_CMSG_CLOEXEC));
+    size_t bytes = control.header.cmsg_len - CMSG_LEN(0);
+    memcpy(fds, CMSG_DATA(&control.header), bytes);
+    return (int)(bytes / sizeof(int));
+}
+
+static void receiver(int ends[2])
+{
+    int got[4];
+    close(ends[0]);
+    SAY(receive_numbers(ends[1], got));
+    SAY(fcntl(got[0], F_GETFD));
+    SAY(fcntl(got[0], F_GETFL) == (O_RDWR | O_NONBLOCK));
+    struct sockaddr_in name;
+    socklen_t length = sizeof name;
+    SAY(getpeername(got[0], (struct sockaddr *)&name, &length));
+    SAY(name.sin_family == AF_INET);
+    SAY(wait_for(got[0], POLLIN) > 0);
+    say_read(got[0], 5);
+    SAY(write(got[0], "reply", 5));
+    MUST(send_numbers(ends[1], got, 1)); // and back
+    SAY(close(got[0]));
+}
+
+// To a process that never had it, and back again.
+static void passed(void)
+{
+    int pair[2], ends[2], back[4];
+    MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+    pid_t pid = in_child(receiver, pair);
+    MUST(close(pair[1]));
+    connected(ends);
+    fcntl(ends[1], F_SETFL, O_NONBLOCK);
+    MUST(write(ends[0], "early", 5));
+    MUST(send_numbers(pair[0], &ends[1], 1));
+    MUST(close(ends[1]));
+    say_end_of(pid);
+    say_read(ends[0], 5);
+    SAY(receive_numbers(pair[0], back)); // its sender is gone
+    fcntl(back[0], F_SETFL, 0);
+    both_ways((int[2]){ends[0], back[0]});
+    MUST(close(back[0]));
+    char byte;
+    SAY(read(ends[0], &byte, 1));
+}
+
+// To oneself: a duplicate.
+static void passed_to_oneself(void)
+{
+    int pair[2], ends[2], got[4];
+    MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+    connected(ends);
+    MUST(send_numbers(pair[0], ends, 2));
+    SAY(receive_numbers(pair[1], got));
+    both_ways(got);
+    both_ways(ends);
+    MUST(close(ends[0]));
+    both_ways(got);
+    MUST(close(got[0]));
+    char byte;
+    SAY(read(ends[1], &byte, 1));
+    SAY(send_numbers(pair[0], &ends[0], 1)); // closed
+}
+
+static void answer(int fd);
+
+static void accept_received(int ends[2])
+{
+    int got[4];
+    SAY(receive_numbers(ends[1], got));
+    answer(got[0]);
+}
+
+static void ask(const struct sockaddr_in *name);
+
+static void listener_passed(void)
+{
+    struct sockaddr_in name;
+    int pair[2];
+    MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+    pid_t pid = in_child(accept_received, pair);
+    int fd = listener(&name, 0);
+    MUST(send_numbers(pair[0], &fd, 1));
+    MUST(close(fd));
+    ask(&name);
+    say_end_of(pid);
+}
+
 // -- Listening sockets -----------------------------------------------------------------------
 
 enum { WORKERS = 3, CLIENTS = 30 };
@@ -567,8 +688,11 @@ const struct scenario share_scenarios[] = {
     {"spawned", spawned},
     {"shell_on_socket", shell_on_socket},
     {"system_on_socket", system_on_socket},
+    {"passed", passed},
+    {"passed_to_oneself", passed_to_oneself},
     {"workers", workers},
     {"listener_left_behind", listener_left_behind},
     {"listener_over_exec", listener_over_exec},
+    {"listener_passed", listener_passed},
     {NULL, NULL},
 };
