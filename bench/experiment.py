@@ -19,6 +19,7 @@ NAMES = (
     "http-11k",
     "http-pipelined",
     "http-512k",
+    "calls",
     "memcached",
     "bulk",
 )
@@ -94,16 +95,21 @@ def table_of(outcome: Outcome, title: str) -> Table:
     table.add_column(outcome.x_label, justify="right")
     for curve in outcome.curves:
         table.add_column(curve.name, justify="right")
-    table.add_column("ratio", justify="right")
-    for x in sorted({x for curve in outcome.curves for x in curve.points}):
+    rows = {x: outcome.ratio(x) for x in sorted({x for c in outcome.curves for x in c.points})}
+    compared = any(ratio is not None for ratio in rows.values())
+    if compared:
+        table.add_column("ratio", justify="right")
+    for x, ratio in rows.items():
         cells = [_cell(curve.points.get(x)) for curve in outcome.curves]
-        ratio = outcome.ratio(x)
-        table.add_row(f"{x:g}", *cells, f"{ratio:.2f}" if ratio is not None else "")
+        if compared:
+            cells.append(f"{ratio:.2f}" if ratio is not None else "")
+        table.add_row(f"{x:g}", *cells)
     return table
 
 
 def _cell(summary: Summary | None) -> str:
     if summary is None:
         return ""
+    shown = f"{summary.median:,.0f}" if summary.median >= 1000 else f"{summary.median:.4g}"
     spread = (summary.highest - summary.lowest) / summary.median if summary.median else 0.0
-    return f"{summary.median:,.0f} ({spread:.0%})"
+    return f"{shown} ({spread:.0%})" if spread else shown

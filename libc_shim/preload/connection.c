@@ -351,6 +351,7 @@ static int accept_into(struct nt_file *listener, struct nt_file *file, struct so
             return result;
         }
         if (listener->nonblocking) {
+            self->count[NT_COUNT_ACCEPT_EMPTY]++;
             called(self);
             return nt_fruitless(self);
         }

@@ -135,8 +135,10 @@ static ssize_t receive_all(struct nt_thread *self, struct nt_file *file, const s
         return receive_patiently(self, file, iov, count, flags, received);
     ssize_t got =
         nt_sock_recv(&file->sock, iov, count, flags | MSG_DONTWAIT, received, &self->wake);
-    if (got == -EAGAIN)
+    if (got == -EAGAIN) {
+        self->count[NT_COUNT_READ_EMPTY]++;
         return nt_fruitless(self);
+    }
     if (got >= 0)
         self->fruitless = 0;
     return got;
@@ -151,6 +153,7 @@ static ssize_t receive(int fd, const char *call, const struct iovec *iov, int co
         return result;
     struct nt_thread *self = nt_thread_self();
     struct nt_sock_received received = {.flags = 0};
+    self->count[NT_COUNT_READ]++;
     result = receive_all(self, file, iov, count, flags, &received);
     if (result >= 0 && name.address != NULL) {
         if (name.length == NULL)

@@ -319,6 +319,7 @@ static int wait_with_sockets(struct nt_thread *self, struct nt_file *file,
     uint64_t deadline_ns = 0; // not known yet
     bool look_now = false;
     const uint32_t before = self->signals;
+    self->count[NT_COUNT_WAIT]++;
     nt_process_flush(self);
     for (;;) {
         bool due = kernel_is_due(self, epoll) || look_now;

@@ -294,6 +294,7 @@ static int block(struct nt_thread *self, struct set *set, uint64_t deadline_ns,
 static int poll_set(struct set *set, uint64_t deadline_ns, const sigset_t *mask)
 {
     struct nt_thread *self = nt_thread_self();
+    self->count[NT_COUNT_WAIT]++;
     nt_process_flush(self);
     int ready = look(set);
     if (ready != 0) {

@@ -36,16 +36,18 @@ void nt_stats_write(void)
     uint64_t user = total(NT_COUNT_USER);
     uint64_t others = total(NT_COUNT_SERVER) + total(NT_COUNT_KERNEL);
     char line[1024];
-    int used = snprintf(line, sizeof line,
-                        "{\"program\": \"%s\", \"pid\": %d, \"user_space_calls\": %" PRIu64
-                        ", \"server_calls\": %" PRIu64 ", \"kernel_calls\": %" PRIu64
-                        ", \"blocks\": %" PRIu64 ", \"rings\": %" PRIu64 ", \"yields\": %" PRIu64
-                        ", \"accepts\": %" PRIu64 ", \"connects\": %" PRIu64
-                        ", \"user_space_share\": %.6f}\n",
-                        program_invocation_short_name, (int)getpid(), user, total(NT_COUNT_SERVER),
-                        total(NT_COUNT_KERNEL), total(NT_COUNT_BLOCK), total(NT_COUNT_RING),
-                        total(NT_COUNT_YIELD), total(NT_COUNT_ACCEPT), total(NT_COUNT_CONNECT),
-                        user + others == 0 ? 0.0 : (double)user / (double)(user + others));
+    int used = snprintf(
+        line, sizeof line,
+        "{\"program\": \"%s\", \"pid\": %d, \"user_space_calls\": %" PRIu64
+        ", \"server_calls\": %" PRIu64 ", \"kernel_calls\": %" PRIu64 ", \"blocks\": %" PRIu64
+        ", \"rings\": %" PRIu64 ", \"yields\": %" PRIu64 ", \"accepts\": %" PRIu64
+        ", \"connects\": %" PRIu64 ", \"empty_accepts\": %" PRIu64 ", \"reads\": %" PRIu64
+        ", \"empty_reads\": %" PRIu64 ", \"waits\": %" PRIu64 ", \"user_space_share\": %.6f}\n",
+        program_invocation_short_name, (int)getpid(), user, total(NT_COUNT_SERVER),
+        total(NT_COUNT_KERNEL), total(NT_COUNT_BLOCK), total(NT_COUNT_RING), total(NT_COUNT_YIELD),
+        total(NT_COUNT_ACCEPT), total(NT_COUNT_CONNECT), total(NT_COUNT_ACCEPT_EMPTY),
+        total(NT_COUNT_READ), total(NT_COUNT_READ_EMPTY), total(NT_COUNT_WAIT),
+        user + others == 0 ? 0.0 : (double)user / (double)(user + others));
     int fd = nt_real.open(stats_path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
     if (fd < 0) {
         nt_log(NT_LOG_WARN, "NEWTOS_STATS: cannot open %s: %s", stats_path, strerror(errno));

@@ -19,14 +19,18 @@ struct nt_event_queue;
 struct nt_watch;
 
 enum nt_count {
-    NT_COUNT_USER,    // socket calls answered in user space
-    NT_COUNT_SERVER,  // socket calls that asked the syscall server
-    NT_COUNT_KERNEL,  // socket calls that made a system call (placeholder, kernel descriptors)
-    NT_COUNT_BLOCK,   // times that a call blocked in the kernel
-    NT_COUNT_RING,    // doorbells rung
-    NT_COUNT_YIELD,   // sched_yield while idle
-    NT_COUNT_ACCEPT,  // connections accepted
-    NT_COUNT_CONNECT, // connections asked for
+    NT_COUNT_USER,         // socket calls answered in user space
+    NT_COUNT_SERVER,       // socket calls that asked the syscall server
+    NT_COUNT_KERNEL,       // socket calls that made a system call (placeholder, kernel descriptors)
+    NT_COUNT_BLOCK,        // times that a call blocked in the kernel
+    NT_COUNT_RING,         // doorbells rung
+    NT_COUNT_YIELD,        // sched_yield while idle
+    NT_COUNT_ACCEPT,       // connections accepted
+    NT_COUNT_CONNECT,      // connections asked for
+    NT_COUNT_ACCEPT_EMPTY, // accept calls that found none and would not wait
+    NT_COUNT_READ,         // receiving calls
+    NT_COUNT_READ_EMPTY,   // of these, those that found nothing and would not wait
+    NT_COUNT_WAIT,         // calls of select, poll and epoll_wait
     NT_COUNTS,
 };
 
