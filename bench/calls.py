@@ -1,7 +1,7 @@
 """How lighttpd's socket calls are answered: in user space, in vain, by waiting.
 
-Requests for 11 kB, ten together on each connection, as for NewtOS's Table 5.2. The preloaded library
-counts; lighttpd writes the counts when it ends, so each point has a lighttpd of its own.
+Requests for 11 kB, ten together on each connection, as for NewtOS's Table 5.2. The preloaded
+library counts; lighttpd writes the counts when it ends, so each point has a lighttpd of its own.
 """
 
 import json
