@@ -66,7 +66,8 @@ SEQUENCES = ("binding-again", "port-at-failed-send")
 
 def in_sequence(script: Sequence[list[Any]], index: int, linux: Any, newtos: Any) -> str | None:
     """The name of the difference that the answers to the call at `index` show, if it is one."""
-    call, said = script[index][0], (linux[0], newtos[0])
+    call = script[index][1 if script[index][0] in ("server", "client") else 0]
+    said = (linux[0], newtos[0])
     if call in ("bind", "listen") and newtos[0] in ("EINVAL", "EADDRINUSE"):
         return "binding-again"
     if call == "connect" and newtos[0] == "EADDRINUSE":

@@ -5,7 +5,8 @@ state of every socket. The same file runs on Linux and on a host, so that answer
 whatever differs between two runs (numbers of descriptors, ports that were chosen) gets a name.
 
 Calls go to libc by ctypes, not through Python's socket module, which adds checks of its own. All
-sockets are nonblocking. Sockets have slots, 0 to 7; ports are counted from a base that each script
+sockets are nonblocking. `--alone` moves to a network namespace of its own, `name=address` gives an
+address a name. Sockets have slots, 0 to 7; ports are counted from a base that each script
 has to itself, so that no TIME-WAIT of one is met by the next.
 """
 
@@ -282,6 +283,10 @@ class Executor:
             cmsgs(control.raw[: header.controllen]),
         ]
 
+    def do_look(self) -> Any:
+        """Nothing: for the state."""
+        return 0
+
     def do_reset(self, base: int) -> Any:
         """Close all; count ports from `base`."""
         for slot, fd in enumerate(self.fds):
@@ -344,8 +349,12 @@ def be_alone() -> None:
 
 def main() -> None:
     executor = Executor()
-    if sys.argv[1:] == ["--alone"]:
+    if "--alone" in sys.argv:
         be_alone()
+    for word in sys.argv[1:]:
+        name, equals, text = word.partition("=")
+        if equals:
+            HOSTS[name], NAMES[text] = text, name
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         (call, *arguments), expected = json.loads(line)

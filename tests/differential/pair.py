@@ -35,14 +35,15 @@ class Difference:
         )
 
 
-class Pair:
-    """The executors' processes."""
+class World:
+    """Executors that can reach each other: one on loopback, or a `server` and a `client`."""
 
-    def __init__(self, linux: "subprocess.Popen[str]", newtos: "subprocess.Popen[str]") -> None:
-        self.linux, self.newtos = linux, newtos
-        self.base = 20000
+    def __init__(self, **processes: "subprocess.Popen[str]") -> None:
+        self.processes = processes
 
-    def _ask(self, process: "subprocess.Popen[str]", call: Call, expected: Any) -> Any:
+    def ask(self, name: str, call: Call, expected: Any) -> Any:
+        """Make a call: [its result, the state of the executor's sockets]."""
+        process = self.processes[name]
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(json.dumps([call, expected]) + "\n")
@@ -51,16 +52,49 @@ class Pair:
         assert line, f"the executor ended at {call}: {process.poll()}"
         return json.loads(line)
 
+    def make(self, call: Call, expected: Any) -> tuple[Any, Any]:
+        """The result of a call, and all states after it; these as `expected`, if they get so."""
+        if len(self.processes) == 1:
+            (name,) = self.processes
+            result, state = self.ask(name, call, expected)
+            return result, state
+        who, *plain = call
+        # Whoever made it last, so that what went to the other has arrived, and come back.
+        order = [name for name in self.processes if name != who] + [who]
+        result, _ = self.ask(who, plain, expected[who] if expected else None)
+        return result, {
+            name: self.ask(name, ["look"], expected[name] if expected else None)[1]
+            for name in order
+        }
+
+    def reset(self, base: int) -> None:
+        for name in self.processes:
+            self.ask(name, ["reset", base], None)
+
+    def close(self) -> None:
+        for process in self.processes.values():
+            assert process.stdin is not None
+            process.stdin.close()
+            assert process.wait(30) == 0
+
+
+class Pair:
+    """The same calls on Linux and on newtos."""
+
+    def __init__(self, linux: World, newtos: World) -> None:
+        self.linux, self.newtos = linux, newtos
+        self.base = 20000
+
     def begin(self) -> None:
         """Close all sockets; use ports that no script has used."""
         self.base = self.base + 8 if self.base < 60000 else 20000
-        for process in (self.linux, self.newtos):
-            self._ask(process, ["reset", self.base], None)
+        for world in (self.linux, self.newtos):
+            world.reset(self.base)
 
     def both(self, call: Call) -> tuple[Any, Any]:
-        """Make a call on both: [result, state] of Linux and of newtos."""
-        linux = self._ask(self.linux, call, None)
-        return linux, self._ask(self.newtos, call, linux[1])
+        """Make a call on both: [result, states] of Linux and of newtos."""
+        linux = self.linux.make(call, None)
+        return linux, self.newtos.make(call, linux[1])
 
     def play(self, script: list[Call]) -> Difference | None:
         """Play a script on both; the first difference that is not deliberate."""
@@ -93,8 +127,7 @@ def on_linux_and(hosts: ScratchHosts, host: str) -> Iterator[Pair]:
         start([*python, "--alone"]) as linux,
         start(hosts.on(host, python), hosts.environ) as newtos,
     ):
-        yield Pair(linux, newtos)
-        for process in (linux, newtos):
-            assert process.stdin is not None
-            process.stdin.close()
-            assert process.wait(30) == 0
+        worlds = World(here=linux), World(here=newtos)
+        yield Pair(*worlds)
+        for world in worlds:
+            world.close()

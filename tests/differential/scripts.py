@@ -52,57 +52,60 @@ BEGINNINGS: tuple[list[Call], ...] = (
 )
 
 
-def slot(rng: random.Random) -> int:
+class Random(random.Random):
+    """Random choices; among them, of hosts to speak to."""
+
+    hosts: tuple[str, ...] = ("lo", "lo", "lo", "any", "lo2", "mapped", "mapped_any")
+
+
+def slot(rng: Random) -> int:
     return rng.choice((0, 0, 0, 1, 1, 1, 2, 2, 3))
 
 
-def size(rng: random.Random) -> int:
+def size(rng: Random) -> int:
     return rng.choice((0, 1, 2, 10, 100, 1000, 3000))
 
 
-HOSTS = ("lo", "lo", "lo", "any", "lo2", "mapped", "mapped_any")
-
-
-def address(rng: random.Random) -> object:
+def address(rng: Random) -> object:
     if rng.random() < 0.08:
         return rng.choice(("unspec", "0200", "", "02000000", "ff" * 16, "00" * 28))
-    return [rng.choice(HOSTS), rng.choice((1, 1, 2, 3))]
+    return [rng.choice(rng.hosts), rng.choice((1, 1, 2, 3))]
 
 
-def local_address(rng: random.Random) -> object:
+def local_address(rng: Random) -> object:
     if rng.random() < 0.3:
         return [rng.choice(("any6", "none", "any")), rng.choice((0, 0, 1, 2))]
     return address(rng)
 
 
-def receive_flags(rng: random.Random) -> int:
+def receive_flags(rng: Random) -> int:
     flags = (0, 0, 0, PEEK, PEEK | TRUNC, TRUNC, DONTWAIT, WAITALL, ERRQUEUE)
     return rng.choice(flags)
 
 
-def send_flags(rng: random.Random) -> int:
+def send_flags(rng: Random) -> int:
     return rng.choice((0, 0, 0, DONTWAIT))
 
 
-def socket(rng: random.Random) -> Call:
+def socket(rng: Random) -> Call:
     family = rng.choice((INET, INET, INET, INET6))
     kind = rng.choice((STREAM, STREAM, DGRAM, DGRAM, 4, 5))
     return ["socket", slot(rng), family, kind, rng.choice((0, 0, 0, 6, 17, 1, 255, 300))]
 
 
-def sendmsg(rng: random.Random) -> Call:
+def sendmsg(rng: Random) -> Call:
     sizes = [size(rng) for _ in range(rng.randrange(4))]
     where = address(rng) if rng.random() < 0.5 else None
     return ["sendmsg", slot(rng), sizes, send_flags(rng), where, []]
 
 
-def recvmsg(rng: random.Random) -> Call:
+def recvmsg(rng: Random) -> Call:
     sizes = [size(rng) for _ in range(rng.randrange(4))]
     room = rng.choice((0, 4, 16, NAME_ROOM))
     return ["recvmsg", slot(rng), sizes, receive_flags(rng), room, rng.choice((0, 10, 256))]
 
 
-def setsockopt(rng: random.Random) -> Call:
+def setsockopt(rng: Random) -> Call:
     options = (
         (1, 2, ("01000000", "00000000")),  # SO_REUSEADDR
         (1, 15, ("01000000", "00000000")),  # SO_REUSEPORT
@@ -120,22 +123,22 @@ def setsockopt(rng: random.Random) -> Call:
     return ["setsockopt", slot(rng), level, name, rng.choice(values)]
 
 
-def getsockopt(rng: random.Random) -> Call:
+def getsockopt(rng: Random) -> Call:
     level, name = rng.choice(((1, 4), (1, 4), (1, 3), (1, 30), (1, 38), (1, 39), (41, 26)))
     return ["getsockopt", slot(rng), level, name, rng.choice((4, 4, 16, 0, 2))]
 
 
-def ioctl(rng: random.Random) -> Call:
+def ioctl(rng: Random) -> Call:
     # FIONREAD; SIOCATMARK; requests that no socket knows
     return ["ioctl", slot(rng), rng.choice((0x541B, 0x8905, 0x5401, 0x5410)), "ff" * 64]
 
 
-def fcntl(rng: random.Random) -> Call:
+def fcntl(rng: Random) -> Call:
     command, argument = rng.choice(((1, 0), (3, 0), (9, 0), (4, 0o4002), (99, 0), (1031, 0)))
     return ["fcntl", slot(rng), command, argument]
 
 
-MAKERS: tuple[tuple[int, Callable[[random.Random], Call]], ...] = (
+MAKERS: tuple[tuple[int, Callable[[Random], Call]], ...] = (
     (4, socket),
     (3, lambda r: ["close", slot(r)]),
     (1, lambda r: ["dup", slot(r), slot(r)]),
@@ -162,10 +165,53 @@ MAKERS: tuple[tuple[int, Callable[[random.Random], Call]], ...] = (
 
 def make(seed: int) -> list[Call]:
     """The script of a seed."""
-    rng = random.Random(seed)
+    rng = Random(seed)
     weights = [weight for weight, _ in MAKERS]
     chosen = rng.choices([maker for _, maker in MAKERS], weights, k=CALLS)
     return [*rng.choice(BEGINNINGS), *(maker(rng) for maker in chosen)]
+
+
+# Two hosts: each call says first on which.
+TWO_BEGINNINGS: tuple[list[Call], ...] = (
+    [
+        ["server", "socket", 2, INET, STREAM, 0],
+        ["server", "bind", 2, ["any", 1]],
+        ["server", "listen", 2, 4],
+        ["client", "socket", 0, INET, STREAM, 0],
+        ["client", "connect", 0, ["server", 1]],
+        ["server", "accept", 2, 0, 0, NAME_ROOM],
+        ["client", "setsockopt", 0, *NODELAY],
+        ["server", "setsockopt", 0, *NODELAY],
+    ],
+    [
+        ["server", "socket", 2, INET6, STREAM, 0],
+        ["server", "bind", 2, ["any6", 1]],
+        ["server", "listen", 2, 4],
+        ["client", "socket", 0, INET, STREAM, 0],
+        ["client", "connect", 0, ["server", 1]],
+        ["server", "accept", 2, 0, 0, NAME_ROOM],
+        ["client", "setsockopt", 0, *NODELAY],
+        ["server", "setsockopt", 0, *NODELAY],
+    ],
+    [
+        ["server", "socket", 0, INET, DGRAM, 0],
+        ["server", "bind", 0, ["any", 1]],
+        ["client", "socket", 0, INET, DGRAM, 0],
+        ["client", "connect", 0, ["server", 1]],
+        ["client", "socket", 1, INET, DGRAM, 0],
+        ["client", "bind", 1, ["client", 2]],
+    ],
+)
+
+
+def make_two(seed: int) -> list[Call]:
+    """The script of a seed for two hosts."""
+    rng = Random(seed)
+    rng.hosts = ("server", "server", "client")
+    weights = [weight for weight, _ in MAKERS]
+    chosen = rng.choices([maker for _, maker in MAKERS], weights, k=CALLS)
+    calls = [[rng.choice(("server", "client")), *maker(rng)] for maker in chosen]
+    return [*rng.choice(TWO_BEGINNINGS), *calls]
 
 
 def shrink(script: list[Call], differs: Callable[[list[Call]], bool]) -> list[Call]:
