@@ -372,6 +372,7 @@ static int shutdown_stream(struct nt_sock_context *context, struct nt_sock *sock
         if ((bits & NT_SHUT_RD) == 0)
             return 0;
         sock->flags |= NT_SOCKF_USED_UP;
+        nt_store_relaxed(&sock->shutdown, (uint8_t)0); // tcp_disconnect()
         nt_store_relaxed(&sock->phase, (uint8_t)NT_SOCK_IDLE);
         return 1;
     }
@@ -441,6 +442,8 @@ static int local_name(struct nt_sock *sock, struct nt_endpoint *local)
         *local = sock->bound_to;
     } else if (named) {
         copy_name(local, &server->local);
+        if ((sock->flags & NT_SOCKF_USED_UP) != 0) // a port is kept, an address is not
+            memset(local->addr + 12, 0, 4);
         if (sock->family == AF_INET6 && sock->bound == 0 && nt_endpoint_is_any(local))
             memset(local->addr, 0, sizeof local->addr); // ::, whatever was spoken to first
     } else if (sock->type == SOCK_STREAM) {

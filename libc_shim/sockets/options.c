@@ -136,6 +136,13 @@ static void tell_if_due(struct nt_sock *sock, const struct nt_option *option,
         nt_sock_tell(sock, wake);
 }
 
+static bool has_port(const struct nt_sock *sock)
+{
+    struct nt_sock_view view;
+    nt_sock_look(sock, &view);
+    return sock->bound != 0 || view.state != NT_TCP_CLOSE;
+}
+
 static int set_from_table(struct nt_sock *sock, int level, const struct nt_option *option,
                           const void *value, socklen_t length, struct nt_sock_wake *wake)
 {
@@ -151,8 +158,7 @@ static int set_from_table(struct nt_sock *sock, int level, const struct nt_optio
         number = option->where == NT_IN_8 ? 0 : option->otherwise;
     else if (number < option->least || number > option->most)
         return -EINVAL;
-    bool fresh = sock->phase == NT_SOCK_IDLE && sock->bound == 0;
-    if (level == IPPROTO_IPV6 && option->name == IPV6_V6ONLY && !fresh)
+    if (level == IPPROTO_IPV6 && option->name == IPV6_V6ONLY && has_port(sock))
         return -EINVAL;
     if (level == IPPROTO_IP && option->name == IP_TOS && sock->type == SOCK_STREAM)
         number &= ~3; // INET_ECN_MASK is TCP's

@@ -58,6 +58,9 @@ def namespace(name: str) -> Iterator[list[str]]:
     run("ip", "netns", "add", full)
     try:
         run("ip", "-n", full, "link", "set", "lo", "up")
+        # Each refused datagram is answered, not only the first in a second.
+        unlimited = "echo 0 > /proc/sys/net/ipv4/icmp_ratelimit"
+        run("ip", "netns", "exec", full, "sh", "-c", unlimited)
         yield ["ip", "netns", "exec", full]
     finally:
         run("ip", "netns", "del", full)

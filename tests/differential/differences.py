@@ -1,5 +1,6 @@
 """Where newtos answers otherwise than Linux, on purpose: the names in docs/compatibility.md."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +62,7 @@ OPTIONS = (
 
 # -- In sequences of calls -------------------------------------------------------------------
 
-SEQUENCES = ("binding-again", "port-at-failed-send")
+SEQUENCES = ("binding-again", "port-at-failed-send", "shutdown-before-connect")
 
 
 def in_sequence(script: Sequence[list[Any]], index: int, linux: Any, newtos: Any) -> str | None:
@@ -72,8 +73,10 @@ def in_sequence(script: Sequence[list[Any]], index: int, linux: Any, newtos: Any
         return "binding-again"
     if call == "connect" and newtos[0] == "EADDRINUSE":
         return "binding-again"
-    if call == "getsockname" and said[0][1:] == [["any", "free"]] and said[1][1:] == [["any", 0]]:
+    if call == "getsockname" and "free" in json.dumps(said[0]) and '", 0]' in json.dumps(said[1]):
         return "port-at-failed-send"
+    if call == "connect" and said[0] == said[1] and any("shutdown" in c for c in script[:index]):
+        return "shutdown-before-connect"
     if call == "bind" and said == ("EINVAL", 0):
         return "port-at-failed-send"
     return None

@@ -53,13 +53,20 @@ BEGINNINGS: tuple[list[Call], ...] = (
 
 
 class Random(random.Random):
-    """Random choices; among them, of hosts to speak to."""
+    """Random choices; among them, of hosts to speak to and of slots that have a socket."""
 
     hosts: tuple[str, ...] = ("lo", "lo", "lo", "any", "lo2", "mapped", "mapped_any")
+    slots: tuple[int, ...] = ()
+
+
+def slots_of(calls: list[Call]) -> tuple[int, ...]:
+    """The slots that calls put sockets into."""
+    to = {"socket": 1, "accept": 2, "dup": 2}
+    return tuple(call[to[call[0]]] for call in calls if call[0] in to)
 
 
 def slot(rng: Random) -> int:
-    return rng.choice((0, 0, 0, 1, 1, 1, 2, 2, 3))
+    return rng.choice(rng.slots) if rng.slots and rng.random() < 0.93 else rng.randrange(4)
 
 
 def size(rng: Random) -> int:
@@ -89,8 +96,9 @@ def send_flags(rng: Random) -> int:
 
 def socket(rng: Random) -> Call:
     family = rng.choice((INET, INET, INET, INET6))
-    kind = rng.choice((STREAM, STREAM, DGRAM, DGRAM, 4, 5))
-    return ["socket", slot(rng), family, kind, rng.choice((0, 0, 0, 6, 17, 1, 255, 300))]
+    kind = rng.choice((STREAM, STREAM, STREAM, DGRAM, DGRAM, DGRAM, 4, 5))
+    protocol = 0 if rng.random() < 0.7 else rng.choice((6, 17, 1, 255, 300))
+    return ["socket", rng.randrange(4), family, kind, protocol]
 
 
 def sendmsg(rng: Random) -> Call:
@@ -153,9 +161,9 @@ MAKERS: tuple[tuple[int, Callable[[Random], Call]], ...] = (
     (4, getsockopt),
     (2, ioctl),
     (1, fcntl),
-    (8, lambda r: ["send", slot(r), size(r), send_flags(r)]),
+    (12, lambda r: ["send", slot(r), size(r), send_flags(r)]),
     (4, lambda r: ["send", slot(r), size(r), send_flags(r), address(r)]),
-    (8, lambda r: ["recv", slot(r), size(r), receive_flags(r), r.choice((0, 0, 16, NAME_ROOM))]),
+    (12, lambda r: ["recv", slot(r), size(r), receive_flags(r), r.choice((0, 0, 16, NAME_ROOM))]),
     (3, lambda r: ["read", slot(r), size(r)]),
     (2, lambda r: ["write", slot(r), size(r)]),
     (3, sendmsg),
@@ -163,12 +171,21 @@ MAKERS: tuple[tuple[int, Callable[[Random], Call]], ...] = (
 )
 
 
+def choose(rng: Random) -> Call:
+    """One call more."""
+    weights = [weight for weight, _ in MAKERS]
+    (maker,) = rng.choices([maker for _, maker in MAKERS], weights)
+    call = maker(rng)
+    rng.slots += slots_of([call])
+    return call
+
+
 def make(seed: int) -> list[Call]:
     """The script of a seed."""
     rng = Random(seed)
-    weights = [weight for weight, _ in MAKERS]
-    chosen = rng.choices([maker for _, maker in MAKERS], weights, k=CALLS)
-    return [*rng.choice(BEGINNINGS), *(maker(rng) for maker in chosen)]
+    beginning = rng.choice(BEGINNINGS)
+    rng.slots = slots_of(beginning)
+    return [*beginning, *(choose(rng) for _ in range(CALLS))]
 
 
 # Two hosts: each call says first on which.
@@ -208,10 +225,12 @@ def make_two(seed: int) -> list[Call]:
     """The script of a seed for two hosts."""
     rng = Random(seed)
     rng.hosts = ("server", "server", "client")
-    weights = [weight for weight, _ in MAKERS]
-    chosen = rng.choices([maker for _, maker in MAKERS], weights, k=CALLS)
-    calls = [[rng.choice(("server", "client")), *maker(rng)] for maker in chosen]
-    return [*rng.choice(TWO_BEGINNINGS), *calls]
+    script = list(rng.choice(TWO_BEGINNINGS))
+    for _ in range(CALLS):
+        who = rng.choice(("server", "client"))
+        rng.slots = slots_of([call[1:] for call in script if call[0] == who])
+        script.append([who, *choose(rng)])
+    return script
 
 
 def shrink(script: list[Call], differs: Callable[[list[Call]], bool]) -> list[Call]:
