@@ -24,7 +24,7 @@ address = "10.0.0.2/24"
 tap = {{ device = "newtos0", peer = "10.0.0.3/24" }}
 """
 EXECUTE = [sys.executable, "-P", EXECUTOR, "server=10.0.0.2", "client=10.0.0.3"]
-DEADLINE_S = 60
+DEADLINE_S = 180
 
 
 def run(*command: str, env: dict[str, str] | None = None) -> None:
