@@ -1,4 +1,4 @@
-// epoll.c: epoll instances and their registrations; waiting is in epoll_wait.c. See epoll.h.
+// epoll.c: what is registered in epoll instances, and epoll_ctl(). See epoll.h.
 
 #include "libc_shim/preload/epoll.h"
 
@@ -11,20 +11,15 @@
 #include "libc_shim/preload/slab.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/eventfd.h>
 
 // What may be asked for together with EPOLLEXCLUSIVE (fs/eventpoll.c).
 #define EXCLUSIVE_OK \
     ((uint32_t)(EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE))
 
-static struct nt_slab epolls = NT_SLAB(struct nt_epoll, next_free);
 static struct nt_slab items = NT_SLAB(struct nt_epoll_item, next_free);
 
 #define ITEM_OF(link, member) \
     ((struct nt_epoll_item *)(void *)((uint8_t *)(link)-offsetof(struct nt_epoll_item, member)))
-
-static void list_init(struct nt_link *head) { head->next = head->prev = head; }
 
 static void list_append(struct nt_link *head, struct nt_link *link)
 {
@@ -42,7 +37,7 @@ static void list_unlink(struct nt_link *link)
 
 void nt_epoll_push(struct nt_epoll_item *item)
 {
-    nt_store_relaxed(&item->epoll->news, item->epoll->news + 1);
+    nt_store_relaxed(&item->epoll->news, nt_load_relaxed(&item->epoll->news) + 1);
     nt_epoll_keep_ready(item);
 }
 
@@ -53,7 +48,7 @@ void nt_epoll_keep_ready(struct nt_epoll_item *item)
         return;
     nt_lock(&epoll->ready_lock);
     list_append(&epoll->ready, &item->ready);
-    epoll->ready_count++;
+    nt_store_relaxed(&epoll->ready_count, epoll->ready_count + 1);
     nt_unlock(&epoll->ready_lock);
 }
 
@@ -64,116 +59,8 @@ static void unqueue(struct nt_epoll_item *item)
         return;
     nt_lock(&epoll->ready_lock);
     list_unlink(&item->ready);
-    epoll->ready_count--;
+    nt_store_relaxed(&epoll->ready_count, epoll->ready_count - 1);
     nt_unlock(&epoll->ready_lock);
-}
-
-// -- Instances -------------------------------------------------------------------------------
-
-static struct nt_epoll *new_epoll(void)
-{
-    struct nt_epoll *epoll = nt_slab_take(&epolls);
-    if (epoll == NULL)
-        return NULL;
-    list_init(&epoll->ready);
-    list_init(&epoll->all);
-    list_init(&epoll->inner);
-    epoll->inner_count = 0;
-    epoll->ready_count = 0;
-    epoll->waiters = 0;
-    epoll->in_kernel = 0;
-    epoll->both = -1;
-    epoll->kept = -1;
-    epoll->kernel_fds = 0;
-    epoll->told_gone = false;
-    epoll->inherited = false;
-    nt_store_release(&epoll->queue, (struct nt_event_queue *)NULL);
-    return epoll;
-}
-
-int nt_epoll_adopt(int epfd, bool cloexec)
-{
-    if ((unsigned)epfd >= nt_fd_limit)
-        return epfd;
-    struct nt_file *file = nt_file_new(NT_FILE_EPOLL);
-    if (file != NULL)
-        file->epoll = new_epoll();
-    if (file == NULL || file->epoll == NULL) {
-        if (file != NULL)
-            nt_file_drop(file);
-        nt_quiet_close(epfd);
-        return -ENOMEM;
-    }
-    nt_fd_install(epfd, file, cloexec);
-    return epfd;
-}
-
-// Threads that sleep in the kernel's instance alone come out, and find the event queue: something
-// readable is put into that instance until they have.
-static void call_out_of_kernel(struct nt_epoll *epoll, int epfd)
-{
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = epoll};
-    int readable = nt_real.eventfd(1, EFD_CLOEXEC);
-    if (readable < 0 || nt_real.epoll_ctl(epfd, EPOLL_CTL_ADD, readable, &event) != 0) {
-        nt_log(NT_LOG_ERROR, "epoll: cannot wake other waiters: %s", strerror(errno));
-    } else {
-        while (nt_load_acquire(&epoll->in_kernel) != 0)
-            nt_yield();
-        nt_real.epoll_ctl(epfd, EPOLL_CTL_DEL, readable, NULL);
-    }
-    if (readable >= 0)
-        nt_quiet_close(readable);
-}
-
-static int make_both(int epfd, int eventfd)
-{
-    struct epoll_event bell = {.events = EPOLLIN | EPOLLET, .data.fd = NT_EPOLL_BELL};
-    struct epoll_event kernel = {.events = EPOLLIN, .data.fd = NT_EPOLL_KERNEL};
-    struct epoll_event end = {.events = EPOLLRDHUP | EPOLLET, .data.fd = NT_EPOLL_END};
-    const struct nt_event_queue *shared = nt_event_queue_shared();
-    int control = nt_control_descriptor();
-    nt_numbers_yield(1);
-    int both = nt_real.epoll_create1(EPOLL_CLOEXEC);
-    if (both < 0)
-        return -errno;
-    if (nt_real.epoll_ctl(both, EPOLL_CTL_ADD, eventfd, &bell) != 0 ||
-        (shared != NULL && nt_real.epoll_ctl(both, EPOLL_CTL_ADD, shared->fd, &bell) != 0) ||
-        nt_real.epoll_ctl(both, EPOLL_CTL_ADD, epfd, &kernel) != 0) {
-        int error = -errno;
-        nt_quiet_close(both);
-        return error;
-    }
-    if (control >= 0)
-        (void)nt_real.epoll_ctl(both, EPOLL_CTL_ADD, control, &end);
-    return nt_number_reserve(both);
-}
-
-static int give_queue(struct nt_epoll *epoll, int epfd)
-{
-    if (nt_load_acquire(&epoll->queue) != NULL)
-        return 0;
-    struct nt_event_queue *queue = nt_event_queue_take();
-    if (queue == NULL)
-        return nt_load_relaxed(&nt_host_gone) ? -ENETDOWN : -ENOMEM;
-    int both = make_both(epfd, queue->fd);
-    struct nt_event_queue *none = NULL;
-    nt_lock(&epoll->lock);
-    if (both >= 0 && epoll->queue == NULL) {
-        epoll->both = both;
-        nt_store_release(&epoll->queue, queue);
-        queue = none;
-    }
-    nt_unlock(&epoll->lock);
-    if (queue != NULL) { // it failed, or another thread was quicker
-        nt_event_queue_give(queue);
-        if (both >= 0)
-            nt_number_release(both);
-        return both < 0 ? both : 0;
-    }
-    nt_fence();
-    if (nt_load_acquire(&epoll->in_kernel) != 0)
-        call_out_of_kernel(epoll, epfd);
-    return 0;
 }
 
 // -- Registrations ---------------------------------------------------------------------------
@@ -289,7 +176,7 @@ static void revive_item(struct nt_epoll_item *item, int epfd)
         nt_file_drop(file);
 }
 
-static void revive(struct nt_epoll *epoll, int epfd)
+void nt_epoll_revive_all(struct nt_epoll *epoll, int epfd)
 {
     struct nt_link old;
     nt_lock(&epoll->lock);
@@ -298,7 +185,7 @@ static void revive(struct nt_epoll *epoll, int epfd)
     if (ours) {
         old = epoll->all;
         old.next->prev = old.prev->next = &old;
-        list_init(&epoll->all);
+        nt_link_init(&epoll->all);
     }
     nt_unlock(&epoll->lock);
     while (ours && old.next != &old) {
@@ -306,14 +193,6 @@ static void revive(struct nt_epoll *epoll, int epfd)
         list_unlink(&item->all);
         revive_item(item, epfd);
     }
-}
-
-int nt_epoll_give_queue(struct nt_epoll *epoll, int epfd)
-{
-    int result = give_queue(epoll, epfd);
-    if (result == 0 && NT_UNLIKELY(nt_load_relaxed(&epoll->inherited)))
-        revive(epoll, epfd);
-    return result;
 }
 
 static int add_new(struct nt_epoll *epoll, int epfd, struct nt_file *file, int fd,
@@ -445,16 +324,6 @@ int nt_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
     return result;
 }
 
-void nt_epoll_kernel_added(int epfd)
-{
-    struct nt_file *file = nt_file_hold(epfd);
-    if (file == NULL)
-        return;
-    if (file->kind == NT_FILE_EPOLL)
-        __atomic_add_fetch(&file->epoll->kernel_fds, 1u, __ATOMIC_SEQ_CST);
-    nt_file_drop(file);
-}
-
 // -- Ending ----------------------------------------------------------------------------------
 
 void nt_epoll_drop_first(struct nt_file *file)
@@ -478,23 +347,8 @@ void nt_epoll_drop_first(struct nt_file *file)
     nt_unlock(&epoll->lock);
 }
 
-// A call that is in the instance goes on with it, as on Linux.
-void nt_epoll_keep(struct nt_file *file, int epfd)
+void nt_epoll_drop_all(struct nt_epoll *epoll)
 {
-    struct nt_epoll *epoll = file->epoll;
-    if (nt_load_acquire(&file->refs) < 2 || nt_load_acquire(&epoll->queue) == NULL ||
-        nt_load_relaxed(&epoll->kept) >= 0)
-        return;
-    int kept = nt_real.fcntl(epfd, F_DUPFD_CLOEXEC, 0);
-    if (kept >= 0)
-        nt_store_release(&epoll->kept, nt_number_reserve(kept));
-}
-
-void nt_epoll_end(struct nt_file *file)
-{
-    struct nt_epoll *epoll = file->epoll;
-    if (epoll == NULL)
-        return;
     nt_lock(&epoll->lock);
     while (epoll->all.next != &epoll->all && !epoll->inherited)
         remove_item(ITEM_OF(epoll->all.next, all));
@@ -504,38 +358,6 @@ void nt_epoll_end(struct nt_file *file)
         nt_slab_give(&items, item);
     }
     nt_unlock(&epoll->lock);
-    if (epoll->both >= 0)
-        nt_number_release(epoll->both);
-    if (epoll->kept >= 0)
-        nt_number_release(epoll->kept);
-    if (epoll->queue != NULL)
-        nt_event_queue_give(epoll->queue);
-    file->epoll = NULL;
-    nt_slab_give(&epolls, epoll);
 }
 
-void nt_epolls_child(void)
-{
-    nt_slab_child(&epolls);
-    nt_slab_child(&items);
-}
-
-void nt_epoll_child(struct nt_file *file)
-{
-    struct nt_epoll *epoll = file->epoll;
-    // Where another thread was just changing the list, nothing is known of it.
-    if (epoll->lock.held != 0)
-        list_init(&epoll->all);
-    nt_spin_reset(&epoll->lock);
-    nt_spin_reset(&epoll->ready_lock);
-    list_init(&epoll->ready);
-    list_init(&epoll->inner);
-    epoll->inherited = epoll->all.next != &epoll->all;
-    epoll->inner_count = 0;
-    epoll->ready_count = 0;
-    epoll->waiters = 0;
-    epoll->in_kernel = 0;
-    epoll->both = -1; // closed with the rest of the shim's own descriptors
-    epoll->kept = -1;
-    epoll->queue = NULL;
-}
+void nt_epoll_items_child(void) { nt_slab_child(&items); }

@@ -34,6 +34,8 @@ struct nt_link { // of a list that is a ring through its head
     struct nt_link *prev;
 };
 
+static inline void nt_link_init(struct nt_link *head) { head->next = head->prev = head; }
+
 struct nt_epoll_item {
     struct nt_watch watch;
     struct nt_epoll *epoll;
@@ -43,7 +45,9 @@ struct nt_epoll_item {
     uint32_t events;          // as registered, with flags; 0 after a one-shot report
     struct nt_sock_seen seen; // edge-triggered: at the last look; `events`: an instance's news
     bool was_reported;        // something is in `seen`
-    struct nt_epoll *target;  // NULL: a socket. Else it is in the list `inner` (epoll_nested.c)
+    uint32_t kicks;           // edges that the server knows nothing of, under the file's watch_lock
+    uint32_t kicks_seen;
+    struct nt_epoll *target; // NULL: a socket. Else it is in the list `inner` (epoll_nested.c)
     struct nt_link inner;
     int fd;
     uint64_t data;
@@ -118,6 +122,10 @@ int nt_epoll_collect_inner(struct nt_epoll *outer, int epfd, struct epoll_event 
                            int from_kernel, int count, int max);
 // Ends the first registration of a description that ends.
 void nt_epoll_drop_first(struct nt_file *file);
+// All registrations in an instance: end; or come to life in a child (nt_epoll_give_queue()).
+void nt_epoll_drop_all(struct nt_epoll *epoll);
+void nt_epoll_revive_all(struct nt_epoll *epoll, int epfd);
+void nt_epoll_items_child(void);
 // The number `epfd` of an instance is about to be closed, perhaps while calls are in it.
 void nt_epoll_keep(struct nt_file *file, int epfd);
 void nt_epoll_end(struct nt_file *file);

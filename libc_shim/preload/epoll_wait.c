@@ -62,7 +62,7 @@ static void take_ready(struct nt_epoll *epoll, struct nt_link *local)
     if (epoll->ready_count == 0)
         local->next = local->prev = local;
     epoll->ready.next = epoll->ready.prev = &epoll->ready;
-    epoll->ready_count = 0;
+    nt_store_relaxed(&epoll->ready_count, 0u);
     nt_unlock(&epoll->ready_lock);
 }
 
@@ -76,7 +76,7 @@ static void put_back(struct nt_epoll *epoll, struct nt_link *local, uint32_t cou
     epoll->ready.next->prev = local->prev;
     epoll->ready.next = local->next;
     local->next->prev = &epoll->ready;
-    epoll->ready_count += count;
+    nt_store_relaxed(&epoll->ready_count, epoll->ready_count + count);
     nt_unlock(&epoll->ready_lock);
 }
 
@@ -87,12 +87,15 @@ static uint32_t look(struct nt_epoll_item *item)
     __atomic_exchange_n(&item->queued, 0u, __ATOMIC_SEQ_CST);
     struct nt_sock *sock = &item->watch.file->sock;
     struct nt_sock_seen now;
+    uint32_t kicks = nt_load_acquire(&item->kicks);
     if ((item->events & EPOLLET) != 0)
         nt_sock_see(sock, &now); // before the level
     now.level = nt_level_of(sock);
     uint32_t ready = now.level & item->events;
     if ((item->events & EPOLLET) != 0) {
-        bool edge = !item->was_reported || nt_sock_is_edge(sock, &item->seen, &now, item->events);
+        bool edge = !item->was_reported || kicks != item->kicks_seen ||
+                    nt_sock_is_edge(sock, &item->seen, &now, item->events);
+        item->kicks_seen = kicks;
         item->was_reported = item->was_reported || ready != 0;
         item->seen = now;
         if (!edge)

@@ -61,7 +61,7 @@ struct nt_file *nt_file_new(enum nt_file_kind kind)
     file->kind = (uint8_t)kind;
     file->nonblocking = 0;
     file->shared = 0;
-    file->watches = NULL;
+    nt_store_relaxed(&file->watches, (struct nt_watch *)NULL);
     file->epoll = NULL;
     file->inode = 0;
     file->several_placeholders = 0;

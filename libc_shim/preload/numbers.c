@@ -89,7 +89,7 @@ static int lowest_of_cache_or_kernel(void)
         nt_unlock(&lock);
         return fd;
     }
-    kernel_may_be_lower = false;
+    nt_store_relaxed(&kernel_may_be_lower, false);
     int lower = take_lowest();
     if (fd >= 0 && lower >= 0 && fd < CACHE_NUMBERS) {
         nt_fd_set(fd, NT_FD_CLOSED);
@@ -108,7 +108,7 @@ static int lowest_of_cache_or_kernel(void)
 int nt_number_take(void)
 {
     nt_lock(&lock);
-    int fd = kernel_may_be_lower ? -1 : take_lowest();
+    int fd = nt_load_relaxed(&kernel_may_be_lower) ? -1 : take_lowest();
     nt_unlock(&lock);
     return fd >= 0 ? fd : lowest_of_cache_or_kernel();
 }

@@ -20,6 +20,9 @@ enum {
     BELLS = 3, // the thread's, everybody's, and the control connection's end
 };
 
+// To mix numbers: 2^64 divided by the golden ratio.
+#define SUM_FACTOR UINT64_C(0x9e3779b97f4a7c15)
+
 // What is asked for, and where the answers come from. `kernel` holds a copy of the entries that the
 // kernel answers, then one for each epoll instance's bell, then room for BELLS.
 struct set {
@@ -29,6 +32,7 @@ struct set {
     struct pollfd *kernel;
     nfds_t *origin; // of a kernel entry: its index in fds
     nfds_t kernel_count;
+    uint64_t kernel_sum; // tells sets of kernel entries apart
     nfds_t epoll_bells;
     bool raised; // the epoll instances are slept on
     uint32_t forks;
@@ -52,6 +56,8 @@ static void ask_kernel(struct set *set, nfds_t index)
     set->kernel[set->kernel_count] = set->fds[index];
     set->kernel[set->kernel_count].revents = 0;
     set->origin[set->kernel_count++] = index;
+    set->kernel_sum = (set->kernel_sum ^ (uint64_t)set->fds[index].fd) * SUM_FACTOR +
+                      (uint64_t)(uint16_t)set->fds[index].events;
 }
 
 // Sorts the entries; what is a number without a descriptor behind it is answered at once.
@@ -141,6 +147,7 @@ static int look_at_kernel(struct nt_thread *self, const struct set *set, const s
 {
     self->kernel_skip = 0;
     self->kernel_looked_ns = nt_now_ns();
+    self->kernel_sum = set->kernel_sum;
     if (set->kernel_count == 0)
         return merge(set);
     self->count[NT_COUNT_KERNEL]++;
@@ -151,8 +158,9 @@ static int look_at_kernel(struct nt_thread *self, const struct set *set, const s
 
 static bool kernel_is_due(struct nt_thread *self, const struct set *set)
 {
-    return set->kernel_count != 0 && (++self->kernel_skip >= KERNEL_SKIP_CALLS ||
-                                      nt_now_ns() - self->kernel_looked_ns >= KERNEL_SKIP_NS);
+    return set->kernel_count != 0 &&
+           (set->kernel_sum != self->kernel_sum || ++self->kernel_skip >= KERNEL_SKIP_CALLS ||
+            nt_now_ns() - self->kernel_looked_ns >= KERNEL_SKIP_NS);
 }
 
 // -- Blocking --------------------------------------------------------------------------------

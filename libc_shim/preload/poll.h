@@ -1,8 +1,8 @@
 // poll.h: poll and select over newtos sockets, epoll numbers and the kernel's descriptors.
 //
 // Newtos sockets are looked at in user space. The kernel's are asked for when none of those is
-// ready, and else every 64 calls or 1 ms. To block, the kernel's descriptors are waited for
-// together with the thread's eventfd, in one ppoll.
+// ready, when they are others than last time, and else every 64 calls or 1 ms. To block, the
+// kernel's descriptors are waited for together with the thread's eventfd, in one ppoll.
 #ifndef NT_PRELOAD_POLL_H
 #define NT_PRELOAD_POLL_H
 

@@ -44,6 +44,7 @@ struct nt_thread {
     uint32_t kernel_skip; // calls since kernel descriptors were last looked at
     uint32_t in_use;      // guarded by the registry's lock
     uint64_t kernel_looked_ns;
+    uint64_t kernel_sum; // of what poll() then looked at
     struct nt_idle idle;
     uint64_t count[NT_COUNTS];
     struct nt_event_queue *queue; // to block on; NULL until it first blocks

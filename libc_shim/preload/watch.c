@@ -78,7 +78,7 @@ void nt_watch_remove(struct nt_watch *watch)
     nt_lock(&file->watch_lock);
     for (struct nt_watch **at = &file->watches; *at != NULL; at = &(*at)->next) {
         if (*at == watch) {
-            *at = watch->next;
+            nt_store_relaxed(at, watch->next);
             break;
         }
     }
@@ -130,7 +130,7 @@ void nt_watch_notify(struct nt_file *file)
     nt_lock(&file->watch_lock);
     for (const struct nt_watch *watch = file->watches; watch != NULL; watch = watch->next)
         if (watch->item != NULL)
-            watch->item->was_reported = false; // an edge that the server knows nothing of
+            nt_store_release(&watch->item->kicks, watch->item->kicks + 1);
     tell_all(file);
     nt_unlock(&file->watch_lock);
 }

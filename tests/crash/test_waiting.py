@@ -21,6 +21,7 @@ GROUPS = (
     "nested_levels nested_edges fair closed_while_waiting threads_in_one in_several arming",
     "jumps alarms cancelled exits forking closed_by_handler stopped",
     "fresh_states connected_states datagram_states edges edges_of_room connecting_edges",
+    "one_of_many ended_by_another cancel_points wide_select forks_and_threads",
     "epoll_in_child nested_in_child closed_in_child listen_in_child",
 )
 NAMES = [name for group in GROUPS for name in group.split()]

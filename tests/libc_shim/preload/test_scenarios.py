@@ -24,16 +24,19 @@ GROUPS = (
     "exec_on_stdin exec_self exec_fails spawned shell_on_socket system_on_socket",
     "passed passed_to_oneself",
     "fresh_states connected_states datagram_states edges edges_of_room connecting_edges",
+    "one_of_many ended_by_another cancel_points wide_select",
     "epoll_in_child nested_in_child closed_in_child",
 )
 NAMES = [name for group in GROUPS for name in group.split()]
-# The fake host has nobody join a listening socket: test_sharing.py, tests/crash/test_waiting.py.
+# The fake host has nobody join a listening socket, and forks are one at a time there: see
+# test_sharing.py, tests/crash/test_waiting.py.
 REAL_HOSTS_ONLY = [
     "workers",
     "listener_left_behind",
     "listener_over_exec",
     "listener_passed",
     "listen_in_child",
+    "forks_and_threads",
 ]
 
 

@@ -69,6 +69,7 @@ extern const struct scenario datagram_scenarios[];
 extern const struct scenario storm_scenarios[];
 extern const struct scenario nested_scenarios[];
 extern const struct scenario levels_scenarios[];
+extern const struct scenario crowd_scenarios[];
 extern const struct scenario inherited_scenarios[];
 extern const struct scenario leaving_scenarios[];
 extern const struct scenario share_scenarios[];
