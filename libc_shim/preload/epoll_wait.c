@@ -52,18 +52,21 @@ static void sweep(struct nt_epoll *epoll)
     }
 }
 
-// Takes the whole ready list; the registrations on it stay `queued` until looked at.
-static void take_ready(struct nt_epoll *epoll, struct nt_link *local)
+// Takes the whole ready list, how many that are; the registrations on it stay `queued` until looked
+// at.
+static uint32_t take_ready(struct nt_epoll *epoll, struct nt_link *local)
 {
     nt_lock(&epoll->ready_lock);
+    uint32_t count = epoll->ready_count;
     *local = epoll->ready;
     local->next->prev = local;
     local->prev->next = local;
-    if (epoll->ready_count == 0)
+    if (count == 0)
         local->next = local->prev = local;
     epoll->ready.next = epoll->ready.prev = &epoll->ready;
     nt_store_relaxed(&epoll->ready_count, 0u);
     nt_unlock(&epoll->ready_lock);
+    return count;
 }
 
 // Puts back what was not looked at, before what came meanwhile.
@@ -133,8 +136,7 @@ static int collect(struct nt_epoll *epoll, const struct nt_epoll_wait *call, int
         tell_gone(epoll);
     sweep(epoll);
     if (nt_load_relaxed(&epoll->ready_count) != 0) {
-        uint32_t left = epoll->ready_count;
-        take_ready(epoll, &local);
+        uint32_t left = take_ready(epoll, &local);
         while (count < call->max && local.next != &local) {
             struct nt_epoll_item *item = ITEM_OF(local.next, ready);
             local.next = item->ready.next;
