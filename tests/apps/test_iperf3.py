@@ -35,10 +35,11 @@ class TestIperf3:
     def test_tcp(self, wire_hosts: Any, flags: list[str], streams: int) -> None:
         said = measure(wire_hosts, "-n", "32M", "-P", str(streams), *flags)
         assert len(said["end"]["streams"]) == streams
-        for stream in said["end"]["streams"]:
-            assert stream["sender"]["bytes"] >= stream["receiver"]["bytes"] > 0
+        # By sums: a lost segment of a handshake changes the order of the streams at the server.
+        sent, received = said["end"]["sum_sent"]["bytes"], said["end"]["sum_received"]["bytes"]
+        assert sent >= received
         # A little less than was asked for: the sender says that it is done as it has sent.
-        assert said["end"]["sum_received"]["bytes"] > 24 << 20
+        assert received > 24 << 20
         assert said["start"]["tcp_mss_default"] == 1448
         # The wire loses one frame in 200, so TCP_INFO tells of retransmits, and of a window.
         total = said["end"]["sum_sent"]

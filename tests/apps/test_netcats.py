@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 ADDRESS = "10.0.0.2"
-UPPER = "tr a-z A-Z"
 
 
 def ends_well(process: Any) -> None:
@@ -110,6 +109,24 @@ class TestSocat:
                 got += piece
             assert got == sent
             ends_well(relay)
+
+    def test_a_child_for_each_connection(self, wire_hosts: Any, pages: Path) -> None:
+        """Each accepted connection is a child's, and its data go through another program."""
+        page = pages / "512000"
+        with wire_hosts.serve(5013, "socat", "TCP-LISTEN:5013,fork,reuseaddr", "EXEC:cat"):
+            for _ in range(5):
+                got = wire_hosts.directory / "from-child"
+                client = f"socat -t 20 - TCP:{ADDRESS}:5013 <{page} >{got}"
+                wire_hosts.ask("sh", "-c", client)
+                assert got.read_bytes() == page.read_bytes()
+
+    @pytest.mark.parametrize("how", ["EXEC:tr a-z A-Z,nofork", "SYSTEM:tr a-z A-Z"])
+    def test_programs_on_sockets(self, wire_hosts: Any, how: str) -> None:
+        """With nofork the program is on the socket itself, as its input and its output."""
+        with wire_hosts.serve(5014, "socat", "TCP-LISTEN:5014,reuseaddr", how, once=True) as server:
+            said = wire_hosts.ask("nc", "-N", ADDRESS, "5014", stdin="hello\n" * 1000)
+            assert said == "HELLO\n" * 1000
+            ends_well(server)
 
     def test_datagrams(self, wire_hosts: Any) -> None:
         with wire_hosts.serve(5012, "socat", "UDP-LISTEN:5012", "PIPE", once=True):
