@@ -203,6 +203,8 @@ struct wanted {
     uint32_t events;
     bool any_news;
     uint32_t events_seen;
+    void (*give_up)(void *held); // what the caller holds
+    void *held;
 };
 
 static bool is_there(const struct wanted *wanted)
@@ -227,7 +229,7 @@ static int sleep_for(const struct wanted *wanted, struct nt_thread *self, uint64
             result = -ENETDOWN;
             break;
         }
-        struct nt_sleep sleep = {.give_up = drop_file, .held = wanted->file, .mark = mark};
+        struct nt_sleep sleep = {.give_up = wanted->give_up, .held = wanted->held, .mark = mark};
         if (nt_sleep_enter(&sleep, self, queue))
             result = block_on(self, &sleep, deadline_ns, before);
         if (!nt_sleep_leave(&sleep))
@@ -259,13 +261,24 @@ static int wait_for(const struct wanted *wanted, uint64_t deadline_ns)
 
 int nt_wait_for(struct nt_file *file, uint32_t events, uint64_t deadline_ns)
 {
-    const struct wanted wanted = {.file = file, .events = events | POLLERR | POLLHUP};
+    return nt_wait_holding(file, events, deadline_ns, drop_file, file);
+}
+
+int nt_wait_holding(struct nt_file *file, uint32_t events, uint64_t deadline_ns,
+                    void (*give_up)(void *held), void *held)
+{
+    const struct wanted wanted = {
+        .file = file, .events = events | POLLERR | POLLHUP, .give_up = give_up, .held = held};
     return wait_for(&wanted, deadline_ns);
 }
 
 int nt_wait_for_news(struct nt_file *file, uint32_t events_seen, uint64_t deadline_ns)
 {
-    const struct wanted wanted = {.file = file, .any_news = true, .events_seen = events_seen};
+    const struct wanted wanted = {.file = file,
+                                  .any_news = true,
+                                  .events_seen = events_seen,
+                                  .give_up = drop_file,
+                                  .held = file};
     return wait_for(&wanted, deadline_ns);
 }
 

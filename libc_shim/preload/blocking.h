@@ -74,6 +74,9 @@ void nt_sleep_sweep(struct nt_event_queue *queue);
 // deadline has passed), -ENOBUFS, -ENETDOWN (the host is gone). If the thread never returns, the
 // caller's hold of the file is dropped.
 int nt_wait_for(struct nt_file *file, uint32_t events, uint64_t deadline_ns);
+// The same for a caller that holds more: `give_up(held)` lets go of all, the file too.
+int nt_wait_holding(struct nt_file *file, uint32_t events, uint64_t deadline_ns,
+                    void (*give_up)(void *held), void *held);
 // Waits for anything at all that the server may have to say about it (a mailbox reply).
 int nt_wait_for_news(struct nt_file *file, uint32_t events_seen, uint64_t deadline_ns);
 

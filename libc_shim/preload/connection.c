@@ -336,9 +336,31 @@ static void unlisten(const struct nt_file *file, bool for_everybody)
 
 // -- Accepting -------------------------------------------------------------------------------
 
-static int accept_into(struct nt_file *listener, struct nt_file *file, struct sockaddr *address,
-                       socklen_t *length)
+struct accepting {
+    struct nt_file *listener;
+    struct nt_file *file; // what is accepted, and its number
+    int number;
+};
+
+static void take_back(const struct accepting *accepting)
 {
+    nt_fd_set(accepting->number, NT_FD_CLOSED);
+    nt_number_give(accepting->number);
+}
+
+// The thread never comes back from its wait.
+static void give_up_accepting(void *held)
+{
+    const struct accepting *accepting = held;
+    take_back(accepting);
+    discard(accepting->file);
+    nt_file_drop(accepting->listener);
+}
+
+static int accept_into(struct accepting *accepting, struct sockaddr *address, socklen_t *length)
+{
+    struct nt_file *listener = accepting->listener;
+    struct nt_file *file = accepting->file;
     struct nt_thread *self = nt_thread_self();
     uint64_t deadline_ns = 0;
     for (;;) {
@@ -357,7 +379,7 @@ static int accept_into(struct nt_file *listener, struct nt_file *file, struct so
         }
         if (deadline_ns == 0)
             deadline_ns = nt_deadline_option(listener->sock.rcvtimeo_ns);
-        result = nt_wait_for(listener, POLLIN, deadline_ns);
+        result = nt_wait_holding(listener, POLLIN, deadline_ns, give_up_accepting, accepting);
         if (result != 0)
             return result;
     }
@@ -373,11 +395,11 @@ static int accept_held(struct nt_file *listener, struct sockaddr *address, sockl
     int result = number;
     if (number >= 0) {
         file->nonblocking = (flags & SOCK_NONBLOCK) != 0;
-        result = accept_into(listener, file, address, length);
+        struct accepting accepting = {.listener = listener, .file = file, .number = number};
+        result = accept_into(&accepting, address, length);
         if (result >= 0)
             return publish(file, number, (flags & SOCK_CLOEXEC) != 0);
-        nt_fd_set(number, NT_FD_CLOSED);
-        nt_number_give(number);
+        take_back(&accepting);
     }
     discard(file);
     return result;

@@ -162,6 +162,20 @@ static void alarms(void)
     SAY(close(ends[1]));
     SAY(wait_for(ends[0], POLLIN) & POLLIN);
     SAY(read(ends[0], &c, 1));
+    // Accepting, too: what would have been the number is free again.
+    struct sockaddr_in name;
+    int listening = listener(&name, 0);
+    int before = MUST(dup(0));
+    MUST(close(before));
+    for (volatile int i = 0; i < 5; i++) {
+        struct itimerval soon = {.it_value.tv_usec = 500 + 100 * i};
+        if (sigsetjmp(back, 1) == 0) {
+            MUST(setitimer(ITIMER_REAL, &soon, NULL));
+            (void)!accept(listening, NULL, NULL);
+            printf("came back\n");
+        }
+    }
+    SAY(dup(0) == before);
 }
 
 struct blocked {
