@@ -91,7 +91,7 @@ NT_SYMBOL(int, select, (int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *
     const struct timespec whole = {.tv_sec = timeout->tv_sec + timeout->tv_usec / 1000000,
                                    .tv_nsec = timeout->tv_usec % 1000000 * NS_PER_US};
     uint64_t deadline_ns = deadline_of(&whole);
-    int result = nt_select(n, r, w, e, deadline_ns, NULL);
+    int result = NT_PLAIN(nt_select(n, r, w, e, deadline_ns, NULL));
     if (deadline_ns != 0 && deadline_ns != NT_FOREVER) {
         struct timespec left = nt_time_left(deadline_ns);
         *timeout = (struct timeval){.tv_sec = left.tv_sec, .tv_usec = left.tv_nsec / NS_PER_US};

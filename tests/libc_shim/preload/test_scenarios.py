@@ -12,7 +12,7 @@ GROUPS = (
     "basic wrong pipe_signal vectors big full files refused reset streams",
     "lowest closed duplicates ranges limit",
     "epoll_levels epoll_edges epoll_mixed epoll_wrong waking joining polls selects listening",
-    "receiving interrupted accepting closing handlers",
+    "receiving interrupted accepting closing handlers forking_handlers",
     "children unix_sockets by_number fortified",
     "datagrams",
     "storm together waiters",

@@ -251,7 +251,75 @@ static void handlers(void)
     SAY(recv(ends[1], buf, sizeof buf, MSG_DONTWAIT));
 }
 
+// As PostgreSQL's postmaster did: a handler that forks, while select() waits with a timeout. Each
+// thread waits for the first time in its life, which is when the shim has most to do.
+enum { SELECTORS = 15, TURNS = 7 };
+
+static int park[2];
+
+static void fork_once(int number)
+{
+    (void)number;
+    int saved = errno;
+    int status = 1;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(0);
+    if (child > 0 && waitpid(child, &status, 0) == child && status == 0)
+        handled++;
+    errno = saved;
+}
+
+static void *select_once(void *arg)
+{
+    fd_set readable;
+    struct timeval timeout = {.tv_usec = 3000};
+    char byte;
+    FD_ZERO(&readable);
+    FD_SET(handled_fd, &readable);
+    int ready = select(handled_fd + 1, &readable, NULL, NULL, &timeout);
+    __atomic_store_n((int *)arg, 1, __ATOMIC_SEQ_CST);
+    MUST(read(park[0], &byte, 1));
+    return (void *)(long)(ready == 0 || (ready < 0 && errno == EINTR));
+}
+
+static void forking_handlers(void)
+{
+    static pthread_t threads[SELECTORS];
+    int ends[2];
+    long good = 0;
+    connected(ends);
+    handled_fd = ends[0];
+    handled = 0;
+    MUST(pipe(park));
+    struct sigaction action = {.sa_handler = fork_once, .sa_flags = SA_RESTART};
+    MUST(sigaction(SIGUSR1, &action, NULL));
+    for (int i = 0; i < SELECTORS; i++) {
+        int is_done = 0;
+        MUST(-pthread_create(&threads[i], NULL, select_once, &is_done));
+        for (int n = 0; __atomic_load_n(&is_done, __ATOMIC_SEQ_CST) == 0; n++) {
+            if (n % TURNS == 0)
+                pthread_kill(threads[i], SIGUSR1);
+            sched_yield();
+        }
+    }
+    for (int i = 0; i < SELECTORS; i++)
+        MUST(write(park[1], "x", 1));
+    for (int i = 0; i < SELECTORS; i++) {
+        void *one;
+        pthread_join(threads[i], &one);
+        good += (long)one;
+    }
+    SAY(good);
+    SAY(handled > 0);
+}
+
 const struct scenario blocking_scenarios[] = {
-    {"receiving", receiving}, {"interrupted", interrupted}, {"accepting", accepting},
-    {"closing", closing},     {"handlers", handlers},       {NULL, NULL},
+    {"receiving", receiving},
+    {"interrupted", interrupted},
+    {"accepting", accepting},
+    {"closing", closing},
+    {"handlers", handlers},
+    {"forking_handlers", forking_handlers},
+    {NULL, NULL},
 };
