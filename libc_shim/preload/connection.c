@@ -507,9 +507,29 @@ int nt_shutdown(int fd, int how)
 
 // -- Names and options -----------------------------------------------------------------------
 
+// Of a pumped socket: what it was called.
+static int pumped_name(int fd, const struct nt_endpoint *name, struct sockaddr *address,
+                       socklen_t *length)
+{
+    if (address == NULL || length == NULL)
+        return -EFAULT;
+    nt_endpoint_to_sockaddr(name, nt_fd_get(fd)->sock.family, address, length);
+    return 0;
+}
+
+// An option of a pumped socket that its stand-in does not have: it stays at what it is.
+static int pumped_option(void *value, socklen_t *length)
+{
+    if (value != NULL && length != NULL)
+        memset(value, 0, *length);
+    return 0;
+}
+
 int nt_getsockname(int fd, struct sockaddr *address, socklen_t *length)
 {
     struct nt_file *file;
+    if (nt_share_is_pumped(fd))
+        return pumped_name(fd, &nt_fd_get(fd)->sock.bound_to, address, length);
     int result = nt_socket_hold(fd, "getsockname", &file);
     if (result != 0)
         return result;
@@ -529,6 +549,8 @@ int nt_getsockname(int fd, struct sockaddr *address, socklen_t *length)
 int nt_getpeername(int fd, struct sockaddr *address, socklen_t *length)
 {
     struct nt_file *file;
+    if (nt_share_is_pumped(fd))
+        return pumped_name(fd, &nt_fd_get(fd)->sock.peer, address, length);
     int result = nt_socket_hold(fd, "getpeername", &file);
     if (result != 0)
         return result;
@@ -542,6 +564,8 @@ int nt_getpeername(int fd, struct sockaddr *address, socklen_t *length)
 int nt_getsockopt(int fd, int level, int name, void *value, socklen_t *length)
 {
     struct nt_file *file;
+    if (level != SOL_SOCKET && nt_share_is_pumped(fd))
+        return pumped_option(value, length);
     int result = nt_socket_hold(fd, "getsockopt", &file);
     if (result != 0)
         return result;
@@ -558,6 +582,8 @@ int nt_getsockopt(int fd, int level, int name, void *value, socklen_t *length)
 int nt_setsockopt(int fd, int level, int name, const void *value, socklen_t length)
 {
     struct nt_file *file;
+    if (level != SOL_SOCKET && nt_share_is_pumped(fd))
+        return pumped_option(NULL, NULL);
     int result = nt_socket_hold(fd, "setsockopt", &file);
     if (result != 0)
         return result;

@@ -148,6 +148,7 @@ static ssize_t receive(int fd, const char *call, const struct iovec *iov, int co
                        struct nt_data_name name)
 {
     struct nt_file *file;
+again:;
     ssize_t result = nt_socket_hold(fd, call, &file);
     if (NT_UNLIKELY(result != 0))
         return result;
@@ -164,7 +165,10 @@ static ssize_t receive(int fd, const char *call, const struct iovec *iov, int co
             *name.length = 0; // Linux names no peer for streams
     }
     called(self);
+    bool moved = nt_share_was_taken(file, result);
     nt_file_drop(file);
+    if (NT_UNLIKELY(moved))
+        goto again;
     return result;
 }
 
@@ -233,13 +237,17 @@ static ssize_t receive_message(struct nt_thread *self, struct nt_file *file, str
 ssize_t nt_data_recvmsg(int fd, struct msghdr *message, int flags)
 {
     struct nt_file *file;
+again:;
     ssize_t result = nt_socket_hold(fd, "recvmsg", &file);
     if (result != 0)
         return result;
     struct nt_thread *self = nt_thread_self();
     result = message == NULL ? -EFAULT : receive_message(self, file, message, flags);
     called(self);
+    bool moved = nt_share_was_taken(file, result);
     nt_file_drop(file);
+    if (NT_UNLIKELY(moved))
+        goto again;
     return result;
 }
 
@@ -317,6 +325,7 @@ static ssize_t send_iov(int fd, const char *call, const struct iovec *iov, int c
                         const struct sockaddr *address, socklen_t length)
 {
     struct nt_file *file;
+again:;
     ssize_t result = nt_socket_hold(fd, call, &file);
     if (NT_UNLIKELY(result != 0))
         return result;
@@ -325,8 +334,12 @@ static ssize_t send_iov(int fd, const char *call, const struct iovec *iov, int c
                  ? -ENETDOWN
                  : send_all(self, file, iov, count, flags, address, length);
     called(self);
-    result = nt_data_sent(file, result, flags);
+    bool moved = nt_share_was_taken(file, result);
+    if (NT_LIKELY(!moved))
+        result = nt_data_sent(file, result, flags);
     nt_file_drop(file);
+    if (NT_UNLIKELY(moved))
+        goto again;
     return result;
 }
 
@@ -372,6 +385,7 @@ ssize_t nt_data_sendmsg(int fd, const struct msghdr *message, int flags)
         return -EFAULT;
     if (message->msg_iovlen > IOV_MAX)
         return -EMSGSIZE;
+again:;
     ssize_t result = nt_socket_hold(fd, "sendmsg", &file);
     if (result != 0)
         return result;
@@ -382,8 +396,12 @@ ssize_t nt_data_sendmsg(int fd, const struct msghdr *message, int flags)
     else
         result = send_datagram(self, file, message, flags);
     called(self);
-    result = nt_data_sent(file, result, flags);
+    bool moved = nt_share_was_taken(file, result);
+    if (NT_LIKELY(!moved))
+        result = nt_data_sent(file, result, flags);
     nt_file_drop(file);
+    if (NT_UNLIKELY(moved))
+        goto again;
     return result;
 }
 

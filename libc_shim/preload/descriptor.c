@@ -148,15 +148,15 @@ int nt_dup3_any(int fd, int to, int flags, bool same_is_fine)
 
 static int get_flags(const struct nt_file *file, int fd)
 {
-    if (file->kind == NT_FILE_EPOLL)
+    if (file->kind == NT_FILE_EPOLL || file->kind == NT_FILE_PUMPED)
         return answer(nt_real.fcntl(fd, F_GETFL));
     return O_RDWR | (file->nonblocking ? O_NONBLOCK : 0);
 }
 
 static int set_flags(struct nt_file *file, int fd, int flags)
 {
-    if (file->kind == NT_FILE_EPOLL)
-        return answer(nt_real.fcntl(fd, F_SETFL, flags));
+    if (file->kind == NT_FILE_EPOLL || file->kind == NT_FILE_PUMPED)
+        return answer(nt_real.fcntl(fd, F_SETFL, (void *)(intptr_t)flags));
     if ((flags & O_ASYNC) != 0)
         nt_log_once("fcntl: O_ASYNC on a newtos socket is not supported");
     file->nonblocking = (flags & O_NONBLOCK) != 0;

@@ -324,6 +324,43 @@ int nt_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
     return result;
 }
 
+// -- Pumped sockets --------------------------------------------------------------------------
+
+static int number_of(const struct nt_epoll *epoll)
+{
+    int highest = nt_load_relaxed(&nt_fd_highest);
+    for (int fd = 0; fd <= highest; fd++) {
+        const struct nt_file *file = nt_fd_get(fd);
+        if (file >= NT_FD_FIRST && file->kind == NT_FILE_EPOLL && file->epoll == epoll)
+            return fd;
+    }
+    return -1;
+}
+
+void nt_epoll_become_kernels(struct nt_file *file)
+{
+    for (;;) {
+        struct nt_epoll *epoll = NULL;
+        struct epoll_event event = {.events = 0};
+        int fd = -1;
+        nt_lock(&file->watch_lock);
+        for (struct nt_watch *watch = file->watches; watch != NULL; watch = watch->next) {
+            if (watch->item == NULL)
+                continue;
+            epoll = watch->item->epoll;
+            fd = watch->item->fd;
+            event.events = watch->item->events;
+            event.data.u64 = watch->item->data;
+        }
+        nt_unlock(&file->watch_lock);
+        if (epoll == NULL || change_item(epoll, file, fd, EPOLL_CTL_DEL, NULL) != 0)
+            return;
+        int epfd = number_of(epoll);
+        if (epfd >= 0 && nt_real.epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &event) == 0)
+            nt_epoll_kernel_added(epfd);
+    }
+}
+
 // -- Ending ----------------------------------------------------------------------------------
 
 void nt_epoll_drop_first(struct nt_file *file)

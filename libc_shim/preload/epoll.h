@@ -101,6 +101,9 @@ int nt_epoll_wait(const struct nt_epoll_wait *call);
 // A kernel descriptor was registered in the kernel's instance behind `epfd`.
 void nt_epoll_kernel_added(int epfd);
 
+// The socket is pumped (share.h): its registrations go to the kernel's instances.
+void nt_epoll_become_kernels(struct nt_file *file);
+
 // poll() on an epoll number: whether a newtos socket of it has something to report.
 bool nt_epoll_readable(struct nt_epoll *epoll);
 // What poll() sleeps on for it, beside the kernel's instance; and takes back what was rung there.

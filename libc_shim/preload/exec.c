@@ -59,7 +59,8 @@ static void set_placeholders(bool cloexec)
     int highest = nt_load_relaxed(&nt_fd_highest);
     for (int fd = 0; fd <= highest; fd++) {
         const struct nt_file *file = nt_fd_get(fd);
-        if (file >= NT_FD_FIRST && nt_file_may_be_shared(file) && !nt_fd_cloexec[fd])
+        if (file >= NT_FD_FIRST && !nt_fd_cloexec[fd] &&
+            (nt_file_may_be_shared(file) || file->kind == NT_FILE_PUMPED))
             (void)nt_real.fcntl(fd, F_SETFD, cloexec ? (void *)FD_CLOEXEC : NULL);
     }
 }
@@ -70,8 +71,13 @@ void nt_exec_prepare(struct nt_exec *exec, char *const *environment, bool all)
     memset(exec, 0, sizeof *exec);
     memcpy(&exec->environment, &environment, sizeof(char *const *));
     exec->fd = -1;
-    if (nt_fd_limit == 0 || !is_on_host(environment))
+    if (nt_fd_limit == 0)
         return;
+    set_placeholders(false);
+    if (!is_on_host(environment)) {
+        errno = saved;
+        return;
+    }
     if (nt_share_holds_any()) {
         exec->fd = nt_share_token_for_exec(all);
         exec->is_token = exec->fd >= 0;
@@ -81,7 +87,6 @@ void nt_exec_prepare(struct nt_exec *exec, char *const *environment, bool all)
     if (exec->fd >= 0) {
         add_entry(exec, environment);
         (void)nt_real.fcntl(exec->fd, F_SETFD, NULL);
-        set_placeholders(false);
     }
     errno = saved;
 }
@@ -89,8 +94,9 @@ void nt_exec_prepare(struct nt_exec *exec, char *const *environment, bool all)
 void nt_exec_undo(struct nt_exec *exec)
 {
     int saved = errno;
-    if (exec->fd >= 0) {
+    if (nt_fd_limit != 0)
         set_placeholders(true);
+    if (exec->fd >= 0) {
         if (exec->is_token)
             nt_real.close(exec->fd);
         else

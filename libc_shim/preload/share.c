@@ -4,6 +4,7 @@
 
 #include "libc_shim/preload/connection.h"
 #include "libc_shim/preload/control.h"
+#include "libc_shim/preload/epoll.h"
 #include "libc_shim/preload/log.h"
 #include "libc_shim/preload/numbers.h"
 #include "libc_shim/preload/process.h"
@@ -144,18 +145,23 @@ bool nt_share_holds_any(void)
 }
 
 // What the next image needs to know of a socket.
+static void put_image(struct nt_control_call *call, const struct nt_file *file)
+{
+    struct nt_sock_image image;
+    nt_sock_save(&file->sock, &image);
+    image.nonblocking = file->nonblocking;
+    memcpy(call->message.text + call->message.text_bytes, &image, sizeof image);
+    call->message.text_bytes += (uint32_t)sizeof image;
+}
+
 static void keep_state(const struct nt_file *file, const struct nt_shared_socket *named,
                        uint32_t arg)
 {
     struct nt_control_call call;
-    struct nt_sock_image image;
     nt_control_prepare(&call, NT_CTL_STATE);
     call.message.arg = arg;
     append(&call, named);
-    nt_sock_save(&file->sock, &image);
-    image.nonblocking = file->nonblocking;
-    memcpy(call.message.text + call.message.text_bytes, &image, sizeof image);
-    call.message.text_bytes += (uint32_t)sizeof image;
+    put_image(&call, file);
     (void)nt_control_tell(&call);
 }
 
@@ -363,6 +369,30 @@ static int join(struct nt_file *file, uint32_t listener)
     return result;
 }
 
+// It is pumped: the kernel's socket takes the place of the placeholder, at all its numbers.
+static int become_kernels(struct nt_file *file, const struct nt_control_call *call)
+{
+    int kernels = call->fds[0];
+    if (file->nonblocking)
+        (void)nt_real.fcntl(kernels, F_SETFL, (void *)O_NONBLOCK);
+    nt_sock_name(&file->sock, &call->message.endpoint);
+    nt_sock_abandon(&file->sock, &nt_thread_self()->wake);
+    nt_process_flush(nt_thread_self());
+    file->kind = NT_FILE_PUMPED;
+    int highest = nt_load_relaxed(&nt_fd_highest);
+    for (int fd = 0; fd <= highest; fd++)
+        if (nt_fd_get(fd) == file)
+            (void)nt_real.dup3(kernels, fd, O_CLOEXEC);
+    nt_epoll_become_kernels(file);
+    return (int)NT_IS_KERNELS;
+}
+
+bool nt_share_is_pumped(int fd)
+{
+    const struct nt_file *file = nt_fd_get(fd);
+    return file >= NT_FD_FIRST && file->kind == NT_FILE_PUMPED;
+}
+
 static int take(int fd, struct nt_file *file)
 {
     struct nt_control_call call;
@@ -372,11 +402,15 @@ static int take(int fd, struct nt_file *file)
     nt_control_prepare(&call, NT_CTL_TAKE);
     call.message.protocol = protocol_of(file);
     call.send_fd = fd;
+    put_image(&call, file); // for the pump
+    nt_numbers_yield(1);
     result = nt_control_do(&call);
     if (result != 0)
         return result;
     result = -EPROTO;
-    if (call.message.arg == NT_TAKEN_SLOT)
+    if (call.message.arg == NT_TAKEN_PUMPED && call.fd_count == 1)
+        result = become_kernels(file, &call);
+    else if (call.message.arg == NT_TAKEN_SLOT)
         result = go_on_in_slot(file, &call.message);
     else if (call.message.arg == NT_TAKEN_LISTENER)
         result = join(file, call.message.slot);
@@ -388,6 +422,8 @@ int nt_share_use(int fd, struct nt_file *file)
 {
     int result = 0;
     int saved = errno;
+    if (file->kind == NT_FILE_PUMPED)
+        return (int)NT_IS_KERNELS;
     (void)pthread_mutex_lock(&use_lock);
     switch ((enum nt_file_kind)file->kind) {
     case NT_FILE_SOCKET:

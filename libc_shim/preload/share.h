@@ -39,6 +39,17 @@ void nt_share_adopt(void);
 int nt_share_send(int fd);
 void nt_share_received(int fd, bool cloexec);
 
+// After a call on `file` that failed, or found an end: another process has taken the socket since;
+// hold it again, which takes it back, and call again.
+static inline bool nt_share_was_taken(const struct nt_file *file, ssize_t result)
+{
+    return NT_UNLIKELY(result <= 0 && file->kind == NT_FILE_LENT) && nt_sock_was_moved(&file->sock);
+}
+
+// A socket that is pumped: names and options of the socket that the kernel's stands for. False: it
+// is none.
+bool nt_share_is_pumped(int fd);
+
 // `file` is held and not simply a socket: makes it one. 0; NT_IS_KERNELS; -errno.
 int nt_share_use(int fd, struct nt_file *file);
 

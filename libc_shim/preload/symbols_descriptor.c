@@ -80,8 +80,12 @@ NT_SYMBOL(int, ioctl, (int fd, unsigned long request, ...))
     va_start(args, request);
     void *arg = va_arg(args, void *);
     va_end(args);
-    return nt_fd_is_kernel(fd) ? nt_real.ioctl(fd, request, arg)
-                               : (int)NT_OURS(nt_ioctl(fd, request, arg));
+    if (!nt_fd_is_kernel(fd)) {
+        long result = NT_OURS_OR_KERNELS(nt_ioctl(fd, request, arg));
+        if (result != NT_IS_KERNELS)
+            return (int)result;
+    }
+    return nt_real.ioctl(fd, request, arg);
 }
 
 NT_ON_FD(int, fstat, (int fd, struct stat *st), (fd, st), nt_fstat(fd, st))

@@ -59,12 +59,20 @@ static int kernel_accept(int fd, struct sockaddr *addr, socklen_t *len, int flag
 
 NT_SYMBOL(int, accept, (int fd, struct sockaddr *addr, socklen_t *len))
 {
-    return nt_fd_is_kernel(fd) ? kernel_accept(fd, addr, len, 0)
-                               : (int)NT_OURS(nt_accept(fd, addr, len, 0));
+    if (!nt_fd_is_kernel(fd)) {
+        long given = NT_OURS_OR_KERNELS(nt_accept(fd, addr, len, 0));
+        if (NT_LIKELY(given != NT_IS_KERNELS))
+            return (int)given;
+    }
+    return kernel_accept(fd, addr, len, 0);
 }
 
 NT_SYMBOL(int, accept4, (int fd, struct sockaddr *addr, socklen_t *len, int flags))
 {
-    return nt_fd_is_kernel(fd) ? kernel_accept(fd, addr, len, flags)
-                               : (int)NT_OURS(nt_accept(fd, addr, len, flags));
+    if (!nt_fd_is_kernel(fd)) {
+        long given = NT_OURS_OR_KERNELS(nt_accept(fd, addr, len, flags));
+        if (NT_LIKELY(given != NT_IS_KERNELS))
+            return (int)given;
+    }
+    return kernel_accept(fd, addr, len, flags);
 }

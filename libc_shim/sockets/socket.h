@@ -127,6 +127,10 @@ int nt_sock_resume(struct nt_sock_context *context, struct nt_sock *sock, uint32
 int nt_sock_resume_listening(struct nt_sock_context *context, struct nt_sock *sock, uint32_t area,
                              uint32_t slot, uint32_t generation, struct nt_listener *listener);
 
+// The socket is somebody else's business from now on, only its names are asked for here: `local`
+// (port 0: unknown), and who the peer is.
+void nt_sock_name(struct nt_sock *sock, const struct nt_endpoint *local);
+
 // What a socket is beside its slot, for a program that does not have it in its memory: after exec,
 // and by SCM_RIGHTS.
 enum { NT_SOCK_IMAGE_MAGIC = 0x4e545354 };

@@ -54,6 +54,16 @@ void nt_sock_abandon(struct nt_sock *sock, struct nt_sock_wake *wake)
     nt_sock_unlock(sock);
 }
 
+void nt_sock_name(struct nt_sock *sock, const struct nt_endpoint *local)
+{
+    nt_sock_lock(sock);
+    if (sock->server != NULL && (nt_load_acquire(&sock->server->flags) & NT_SLOT_PEER_SET) != 0)
+        sock->peer = sock->server->remote;
+    if (local->port != 0)
+        sock->bound_to = *local;
+    nt_sock_unlock(sock);
+}
+
 static struct nt_sock_area *find_area(struct nt_sock_context *context, uint32_t protocol,
                                       uint32_t number)
 {

@@ -161,7 +161,7 @@ class Calls:
     async def _take(self, program: Program, message: ControlMessage, fds: Fds) -> Reply:
         if len(fds) != 1:
             return Reply(message.failed(errno.EINVAL))
-        return Reply(await self._sharing.take(program, message, fds[0]))
+        return await self._sharing.take(program, message, fds[0])
 
     # -- Names of sockets ----------------------------------------------------------------------
 

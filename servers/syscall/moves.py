@@ -10,8 +10,9 @@ MOVE is asked for again, which answers the same; after that, the rest is done ag
 import errno
 from collections.abc import Awaitable, Callable, Mapping
 
+from newtos_py.servers.syscall.control import Endpoint
 from newtos_py.servers.syscall.shares import Place, Shared, Shares
-from newtos_py.servers.syscall.slots import close_slot, copy_slot
+from newtos_py.servers.syscall.slots import close_slot, copy_slot, local_name
 from newtos_py.servers.syscall.transport import Request
 
 from newtos_py.kernel import messages as m
@@ -78,6 +79,11 @@ class Mover:
         self._shares.keep(shared)
         if not self._shares.is_held_by(place.program, shared):
             self.close(place, shared.protocol)
+
+    def local_name(self, place: Place, protocol: int) -> Endpoint:
+        """Its own address and port, as its server knows them."""
+        area = self._area_at(place, protocol)
+        return local_name(area, place.slot) if area is not None else Endpoint()
 
     def close(self, place: Place, protocol: int) -> None:
         """Say CLOSE in a slot for a program that holds its socket no longer."""

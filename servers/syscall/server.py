@@ -19,6 +19,7 @@ from newtos_py.servers.syscall.listeners import Listeners
 from newtos_py.servers.syscall.listening import Listening
 from newtos_py.servers.syscall.moves import Mover
 from newtos_py.servers.syscall.program import Program, open_process, peer_of
+from newtos_py.servers.syscall.pumps import Pump
 from newtos_py.servers.syscall.shares import NOBODY, Shares
 from newtos_py.servers.syscall.sharing import Sharing
 from newtos_py.servers.syscall.transactions import Transactions
@@ -57,6 +58,9 @@ class SyscallServer:
             kept.append(message)
         self._keeper = Keeper(link, self._on_restarted)
         self._transactions = Transactions(self._transports, self._keeper.note, context.generation)
+        self._control = socket.socket(fileno=context.control_fd)
+        self._control.setblocking(False)
+        self._pump = Pump(self._control.getsockname())
         self._shares = Shares(self._keeper.note)
         mover = Mover(
             self._shares,
@@ -77,6 +81,8 @@ class SyscallServer:
             changed=self._keep,
             make_area=self._make_area,
             supersede=self._supersede,
+            find=self._programs.get,
+            pump=self._pump,
         )
         self._calls = Calls(
             context,
@@ -94,8 +100,6 @@ class SyscallServer:
         for number in list(self._listeners.without_region()):
             self._keeper.note(*self._listeners.no_note(number))
             self._listeners.remove(number)
-        self._control = socket.socket(fileno=context.control_fd)
-        self._control.setblocking(False)
         # Kept, because the event loop does not keep tasks.
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -312,8 +316,10 @@ class SyscallServer:
 
     def _count_all(self) -> None:
         self._status.heartbeat += 1
-        self._status.counter[_PROGRAMS] = len(self._programs)
-        self._status.counter[_AREAS] = sum(len(each.areas) for each in self._programs.values())
+        pump = self._pump.pid
+        programs = [each for each in self._programs.values() if pump is None or each.pid != pump]
+        self._status.counter[_PROGRAMS] = len(programs)
+        self._status.counter[_AREAS] = sum(len(each.areas) for each in programs)
         self._status.counter[_LISTENERS] = len(self._listeners)
 
 

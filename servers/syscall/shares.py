@@ -67,6 +67,10 @@ class Shared:
     senders: list[int] = field(default_factory=list)
     # What its program keeps of it, as the shim wrote it.
     state: bytes = b""
+    # Several programs use it at once: they get the other end of what the pump carries.
+    is_pumped: bool = False
+    # That end, for those who still come; it does not outlive this generation.
+    stand_in: int | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -116,6 +120,10 @@ class Shares:
         """All sockets."""
         return list(self._by_inode.values())
 
+    def holders(self, shared: Shared) -> set[int]:
+        """Which programs hold a socket."""
+        return {program for program, held in self._holds.items() if shared.inode in held}
+
     def is_held_by(self, program: int, shared: Shared) -> bool:
         """Whether a program holds a socket."""
         return shared.inode in self._holds.get(program, ())
@@ -160,6 +168,7 @@ class Shares:
                 shared.listener,
                 shared.senders,
                 shared.state.hex(),
+                shared.is_pumped,
             ]
         )
         self._note(f"{_SOCKET_NOTE}{shared.inode}", text)
@@ -181,6 +190,7 @@ class Shares:
                 listener,
                 list(senders),
                 str(state),
+                bool(is_pumped),
             ]:
                 self._by_inode[inode] = Shared(
                     inode,
@@ -188,9 +198,10 @@ class Shares:
                     Place(*place),
                     set(users),
                     Place(*target) if target is not None else None,
-                    listener,
-                    senders,
-                    bytes.fromhex(state),
+                    listener=listener,
+                    senders=senders,
+                    state=bytes.fromhex(state),
+                    is_pumped=is_pumped,
                 )
             case _:
                 raise NewtosError(f"no note of a socket: {key}={text!r}")

@@ -10,10 +10,11 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from newtos_py.servers.syscall.control import ControlMessage
+from newtos_py.servers.syscall.control import ControlMessage, Reply
 from newtos_py.servers.syscall.listening import Listening
 from newtos_py.servers.syscall.moves import Mover
 from newtos_py.servers.syscall.program import Program
+from newtos_py.servers.syscall.pumps import Pump
 from newtos_py.servers.syscall.shares import NAMED_BYTES, NOBODY, Named, Shared, Shares, named_in
 
 from newtos_py.kernel._kernel import lib
@@ -22,6 +23,12 @@ from newtos_py.kernel.server import TCP
 
 # How long a socket in a message outlives its sender.
 _MESSAGE_S = 10.0
+
+
+# How long a program that uses what another has used waits for that to close it, before both are
+# slow (docs/decisions/0009).
+_GRACE_STEPS = 10
+_GRACE_STEP_S = 0.001
 
 
 class Sharing:
@@ -38,12 +45,15 @@ class Sharing:
         changed: Callable[[Program], None],
         make_area: Callable[[Program, int], Awaitable[bool]],
         supersede: Callable[[int], None],
+        find: Callable[[int], Program | None],
+        pump: Pump,
     ) -> None:
         """Take what only the server can do.
 
         `admit` enters the program behind a token, once what it holds is noted under its number;
         `changed` has rs keep who a program is; `make_area` makes one for this server itself;
-        `supersede` ends what the program of that pid was before exec.
+        `supersede` ends what the program of that pid was before exec; `find` knows programs by
+        their numbers.
         """
         self._shares = shares
         self._mover = mover
@@ -53,6 +63,8 @@ class Sharing:
         self._changed = changed
         self._make_area = make_area
         self._supersede = supersede
+        self._find = find
+        self._pump = pump
         # Inodes of tokens: one that is read again after a restart is known.
         self._tokens: dict[int, int] = {}
         # Kept, because the event loop does not keep tasks.
@@ -72,6 +84,14 @@ class Sharing:
     def forget(self, program: Program) -> None:
         """A program is gone."""
         self._tokens.pop(os.fstat(program.connection.fileno()).st_ino, None)
+
+    def _pid_of(self, number: int) -> int | None:
+        program = self._find(number)
+        return program.pid if program is not None else None
+
+    def _is_ending(self, number: int) -> bool:
+        program = self._find(number)
+        return program is None or program.is_at_end()
 
     async def token(self, program: Program, flags: int, text: bytes, fds: tuple[int, ...]) -> None:
         """Register sockets; with a connection, admit a program that holds them, too."""
@@ -117,7 +137,9 @@ class Sharing:
 
     async def _leave_locked(self, program: Program, shared: Shared) -> bool:
         if not self._shares.leave(program.number, shared):
+            self._drop_stand_in(shared)
             return False
+        self._drop_stand_in(shared)
         if shared.listener is not None:
             await self._listening.release(shared.listener)
             return True
@@ -137,15 +159,66 @@ class Sharing:
                 shared.senders.append(program.number)
             self._shares.keep(shared)
 
-    async def take(
-        self, program: Program, message: ControlMessage, placeholder: int
-    ) -> ControlMessage:
-        """A program uses a socket: bring it there."""
+    async def take(self, program: Program, message: ControlMessage, placeholder: int) -> Reply:
+        """A program uses a socket: bring it there, or have it pumped."""
         shared = self._shares.find(os.fstat(placeholder).st_ino)
         if shared is None:
-            return message.failed(errno.EBADF)
+            return Reply(message.failed(errno.EBADF))
+        # The other one may be closing it, or ending, just now.
+        for _ in range(_GRACE_STEPS):
+            if not self._is_used_by_two(program, shared):
+                break
+            await asyncio.sleep(_GRACE_STEP_S)
         async with shared.lock:
-            return await self._take_locked(program, message, shared)
+            is_pump = program.pid == self._pump.pid
+            if not is_pump and (shared.is_pumped or self._is_used_by_two(program, shared)):
+                return await self._give_stand_in(program, message, shared, placeholder)
+            return Reply(await self._take_locked(program, message, shared))
+
+    def _is_used_by_two(self, program: Program, shared: Shared) -> bool:
+        other = shared.place.program
+        return (
+            shared.listener is None
+            and program.number in shared.users
+            and other not in (program.number, NOBODY)
+            and self._shares.is_held_by(other, shared)
+            and not self._is_ending(other)
+        )
+
+    async def _give_stand_in(
+        self, program: Program, message: ControlMessage, shared: Shared, placeholder: int
+    ) -> Reply:
+        try:
+            if not shared.is_pumped:
+                # First, so that the other's next bytes come behind this one's.
+                await self._park(shared)
+                shared.state = message.text
+                shared.is_pumped = True
+                # The message to the pump holds it until that has it.
+                shared.senders.append(NOBODY)
+                shared.stand_in = self._pump.carry(placeholder)
+                self._shares.keep(shared)
+            if shared.stand_in is None:
+                raise OSError(errno.ECONNRESET, "its pump is of a former generation")
+            stand_in = os.dup(shared.stand_in)
+        except OSError as error:
+            log(f"process {program.pid}: a socket can't be pumped: {error.strerror}")
+            return Reply(message.failed(errno.ECONNRESET))
+        self._shares.leave(program.number, shared)
+        self._drop_stand_in(shared)
+        place = shared.place
+        local = self._mover.local_name(place, shared.protocol)
+        answer = replace(message, arg=lib.NT_TAKEN_PUMPED, endpoint=local, text=b"")
+        return Reply(answer, (stand_in,), temporary=(stand_in,))
+
+    def _drop_stand_in(self, shared: Shared) -> None:
+        """Nobody comes for it any more: only then does the pump see that all have closed theirs."""
+        if shared.stand_in is None:
+            return
+        mine = self._pump.pid
+        if all(self._pid_of(each) == mine for each in self._shares.holders(shared)):
+            os.close(shared.stand_in)
+            shared.stand_in = None
 
     async def _take_locked(
         self, program: Program, message: ControlMessage, shared: Shared
@@ -157,7 +230,7 @@ class Sharing:
             self._shares.keep(shared)
         if message.arg in (lib.NT_TAKE_LOOK, lib.NT_TAKE_RECEIVED):
             return replace(message, protocol=shared.protocol, text=shared.state)
-        answer = replace(message, protocol=shared.protocol, arg=lib.NT_TAKEN_SLOT)
+        answer = replace(message, protocol=shared.protocol, arg=lib.NT_TAKEN_SLOT, text=b"")
         if shared.listener is not None:
             return replace(answer, arg=lib.NT_TAKEN_LISTENER, slot=shared.listener)
         error = await self._mover.move(shared, program.number)

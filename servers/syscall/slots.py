@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from newtos_py.servers.syscall.control import Endpoint, read_endpoint
+
 from newtos_py.kernel import messages as m
 from newtos_py.kernel._kernel import ffi, lib
 from newtos_py.kernel.server import TCP
@@ -39,6 +41,12 @@ def copy_slot(old: m.KeepArea, slot: int, new: m.KeepArea, to: int, generation: 
         else:
             _copy_datagrams(old, slot, new, to)
         block.generation = generation
+
+
+def local_name(area: m.KeepArea, slot: int) -> Endpoint:
+    """The address and port that the server shows in a slot."""
+    with _server_block(area, slot) as block:
+        return read_endpoint(block.local)
 
 
 def close_slot(area: m.KeepArea, slot: int, generation: int) -> bool:

@@ -28,9 +28,11 @@ GROUPS = (
     "epoll_in_child nested_in_child closed_in_child",
 )
 NAMES = [name for group in GROUPS for name in group.split()]
-# The fake host has nobody join a listening socket, and forks are one at a time there: see
+# The fake host has no pump, nobody joins a listening socket, and forks are one at a time there: see
 # test_sharing.py, tests/crash/test_waiting.py.
 REAL_HOSTS_ONLY = [
+    "both_write",
+    "both_read",
     "workers",
     "listener_left_behind",
     "listener_over_exec",

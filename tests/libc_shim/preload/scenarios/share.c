@@ -573,6 +573,94 @@ static void listener_passed(void)
     say_end_of(pid);
 }
 
+// -- Two at once -----------------------------------------------------------------------------
+
+enum { TURNS = 200 };
+
+// Waits for its turn on a pipe, so that both really use it, in an order that is known.
+static void take_turns(int fd, const char *word, int wait_on, int then)
+{
+    char byte;
+    for (int i = 0; i < TURNS; i++) {
+        MUST(read(wait_on, &byte, 1));
+        MUST(write(fd, word, 1));
+        MUST(write(then, "x", 1));
+    }
+}
+
+static void both_write(void)
+{
+    int ends[2], to_child[2], to_parent[2];
+    MUST(pipe(to_child));
+    MUST(pipe(to_parent));
+    connected(ends);
+    fflush(stdout);
+    pid_t pid = MUST(fork());
+    if (pid == 0) {
+        close(ends[0]);
+        take_turns(ends[1], "c", to_child[0], to_parent[1]);
+        _exit(0);
+    }
+    MUST(write(to_parent[1], "x", 1));
+    take_turns(ends[1], "p", to_parent[0], to_child[1]);
+    say_end_of(pid);
+    struct sockaddr_in name, peer;
+    socklen_t length = sizeof name;
+    SAY(getpeername(ends[1], (struct sockaddr *)&peer, &length));
+    SAY(getsockname(ends[0], (struct sockaddr *)&name, &length));
+    SAY(memcmp(&name, &peer, sizeof name));
+    SAY(getsockname(ends[1], (struct sockaddr *)&peer, &length));
+    SAY(getpeername(ends[0], (struct sockaddr *)&name, &length));
+    SAY(memcmp(&name, &peer, sizeof name));
+    SAY(shutdown(ends[1], SHUT_WR));
+    size_t got = 0;
+    for (char two[2]; read_all(ends[0], two, 2); got++)
+        if (two[0] == two[1])
+            SAY(-1);
+    SAY(got);
+    SAY(write(ends[0], "last", 4));
+    say_read(ends[1], 4);
+    SAY(close(ends[0]));
+    char byte;
+    SAY(read(ends[1], &byte, 1));
+}
+
+static size_t read_until_end(int fd)
+{
+    char buf[100];
+    size_t total = 0;
+    for (ssize_t got; (got = MUST(read(fd, buf, sizeof buf))) > 0; total += (size_t)got) {
+    }
+    return total;
+}
+
+// Each byte is read by one of them, and both see the end.
+static void both_read(void)
+{
+    int ends[2], tube[2];
+    connected(ends);
+    MUST(pipe(tube));
+    fflush(stdout);
+    pid_t pid = MUST(fork());
+    if (pid == 0) {
+        close(ends[0]);
+        size_t mine = read_until_end(ends[1]);
+        MUST(write(tube[1], &mine, sizeof mine));
+        _exit(0);
+    }
+    if (MUST(fork()) == 0) {
+        close(ends[1]);
+        write_many(ends[0], 0);
+        _exit(0);
+    }
+    MUST(close(ends[0]));
+    size_t mine = read_until_end(ends[1]), theirs = 0;
+    MUST(read(tube[0], &theirs, sizeof theirs));
+    SAY(mine + theirs == MANY);
+    say_end_of(pid);
+    MUST(wait(NULL));
+}
+
 // -- Listening sockets -----------------------------------------------------------------------
 
 enum { WORKERS = 3, CLIENTS = 30 };
@@ -604,6 +692,7 @@ static void work(int ends[2])
 {
     for (int i = 0; i < CLIENTS / WORKERS; i++)
         answer(ends[0]);
+    MUST(close(ends[0]));
 }
 
 // A master that binds, and workers that accept.
@@ -690,6 +779,8 @@ const struct scenario share_scenarios[] = {
     {"system_on_socket", system_on_socket},
     {"passed", passed},
     {"passed_to_oneself", passed_to_oneself},
+    {"both_write", both_write},
+    {"both_read", both_read},
     {"workers", workers},
     {"listener_left_behind", listener_left_behind},
     {"listener_over_exec", listener_over_exec},
