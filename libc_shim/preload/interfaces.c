@@ -198,6 +198,29 @@ bool nt_interface_has(const struct nt_endpoint *local)
     return has;
 }
 
+struct if_nameindex *nt_if_nameindex(void)
+{
+    struct addresses found;
+    if (ask(&found) != 0)
+        return NULL;
+    // libc's if_freenameindex() frees the names one by one, then the list.
+    struct if_nameindex *list = calloc((size_t)found.count + 1, sizeof *list);
+    unsigned highest = 0; // an interface is named once, though it may have several addresses
+    size_t count = 0;
+    for (int i = 0; list != NULL && i < found.count; i++) {
+        if (found.entry[i].index <= highest)
+            continue;
+        highest = found.entry[i].index;
+        list[count].if_index = highest;
+        list[count].if_name = strdup(found.entry[i].name);
+        if (list[count++].if_name == NULL) {
+            if_freenameindex(list);
+            list = NULL;
+        }
+    }
+    return list;
+}
+
 // -- ioctl -----------------------------------------------------------------------------------
 
 static int list_configuration(struct ifconf *conf, const struct addresses *found)

@@ -12,6 +12,7 @@
 int nt_getifaddrs(struct ifaddrs **list);
 unsigned nt_if_nametoindex(const char *name);
 char *nt_if_indextoname(unsigned index, char *name);
+struct if_nameindex *nt_if_nameindex(void); // if_freenameindex() frees it
 
 // True if it is an address of the host's, or none in particular.
 bool nt_interface_has(const struct nt_endpoint *local);

@@ -157,6 +157,7 @@
     X(int, getifaddrs, (struct ifaddrs * *list), (list))                                           \
     X(unsigned, if_nametoindex, (const char *name), (name))                                        \
     X(char *, if_indextoname, (unsigned index, char *name), (index, name))                         \
+    X(struct if_nameindex *, if_nameindex, (void), ())                                             \
     X(struct hostent *, gethostbyname, (const char *name), (name))                                 \
     X(struct hostent *, gethostbyname2, (const char *name, int family), (name, family))            \
     X(int, gethostbyname_r,                                                                        \

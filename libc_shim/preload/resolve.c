@@ -3,6 +3,7 @@
 #include "libc_shim/preload/resolve.h"
 
 #include "libc_shim/preload/control.h"
+#include "libc_shim/preload/interfaces.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -30,6 +31,20 @@ struct host_addresses {
 
 // -- Addresses of a node ---------------------------------------------------------------------
 
+// What stands behind the %: an interface's name where that makes sense, or a number.
+static bool parse_scope(const char *text, const uint8_t address[16], uint32_t *scope)
+{
+    bool link = (address[0] == 0xfe && (address[1] & 0xc0) == 0x80) ||
+                (address[0] == 0xff && (address[1] & 0x0f) == 2);
+    char *end;
+    *scope = link ? nt_if_nametoindex(text) : 0;
+    if (*scope != 0)
+        return true;
+    unsigned long number = strtoul(text, &end, 10);
+    *scope = (uint32_t)number;
+    return *text >= '0' && *text <= '9' && *end == '\0' && number <= UINT32_MAX;
+}
+
 static bool parse_ipv6(const char *node, struct host_address *out)
 {
     char text[INET6_ADDRSTRLEN + IF_NAMESIZE];
@@ -39,9 +54,9 @@ static bool parse_ipv6(const char *node, struct host_address *out)
         return false;
     memcpy(text, node, bytes);
     text[bytes] = '\0';
-    out->scope = percent != NULL ? (uint32_t)strtoul(percent + 1, NULL, 10) : 0;
     out->family = AF_INET6;
-    return inet_pton(AF_INET6, text, out->bytes) == 1;
+    return inet_pton(AF_INET6, text, out->bytes) == 1 &&
+           (percent == NULL || parse_scope(percent + 1, out->bytes, &out->scope));
 }
 
 static bool parse_numeric(const char *node, struct host_address *out)
@@ -227,11 +242,16 @@ static int choose_transports(struct wanted *wanted, const char *service)
 static int own_addresses(const struct addrinfo *hints, struct host_addresses *list)
 {
     bool passive = (hints->ai_flags & AI_PASSIVE) != 0;
+    // A host has no IPv6 address but ::1, which AI_ADDRCONFIG does not count.
+    bool both = hints->ai_family == AF_UNSPEC && (hints->ai_flags & AI_ADDRCONFIG) == 0;
+    bool v4 = hints->ai_family != AF_INET6, v6 = both || !v4;
     list->count = 0;
-    if (hints->ai_family != AF_INET6)
+    if (v6 && !passive) // in the order of RFC 6724, as libc sorts them
+        add_text(list, "::1");
+    if (v4)
         add_text(list, passive ? "0.0.0.0" : "127.0.0.1");
-    else
-        add_text(list, passive ? "::" : "::1");
+    if (v6 && passive)
+        add_text(list, "::");
     return 0;
 }
 

@@ -90,6 +90,11 @@ NT_SYMBOL(unsigned, if_nametoindex, (const char *name))
     return nt_fd_limit == 0 ? nt_real.if_nametoindex(name) : NT_PLAIN(nt_if_nametoindex(name));
 }
 
+NT_SYMBOL(struct if_nameindex *, if_nameindex, (void))
+{
+    return nt_fd_limit == 0 ? nt_real.if_nameindex() : NT_PLAIN(nt_if_nameindex());
+}
+
 NT_SYMBOL(char *, if_indextoname, (unsigned index, char *name))
 {
     return nt_fd_limit == 0 ? nt_real.if_indextoname(index, name)

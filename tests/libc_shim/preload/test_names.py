@@ -93,10 +93,23 @@ def test_names_are_the_hosts(on_host: RunOnHost) -> None:
     ]
 
 
+def test_no_name_means_both_families(on_host: RunOnHost) -> None:
+    got = "[[one[4][0] for one in ask(None, 80, type=socket.SOCK_STREAM, flags=%s)]][0]"
+    assert ask(on_host, got % "0") == ["::1", "127.0.0.1"]
+    assert ask(on_host, got % "socket.AI_PASSIVE") == ["0.0.0.0", "::"]
+    assert ask(on_host, got % "socket.AI_PASSIVE | socket.AI_ADDRCONFIG") == ["0.0.0.0"]
+
+
 def test_interfaces_are_the_hosts(on_host: RunOnHost) -> None:
     assert ask(on_host, "[socket.if_nametoindex('lo'), socket.if_nametoindex('lan')]") == [1, 2]
     assert ask(on_host, "call(socket.if_nametoindex, 'eth0')")[0] == "OSError"
     assert ask(on_host, "socket.if_indextoname(2)") == "lan"
+    assert ask(on_host, "socket.if_nameindex()") == [[1, "lo"], [2, "lan"]]
+    # The scope of a link-local address is an interface of the host's, or a number.
+    scope = "[ask(f'{a}%{s}', 1)[0][4][3] for s in ('lan', '7') for a in ('fe80::1', 'ff02::1')]"
+    assert ask(on_host, scope) == [2, 2, 7, 7]
+    wrong = "[ask(a, 1) for a in ('fe80::1%eth0', 'fe80::1%', '::1%lo', 'fe80::1%2x')]"
+    assert ask(on_host, wrong) == [-2, -2, -2, -2]
     fetch = (
         "(lambda s, f, i: socket.inet_ntoa(f.ioctl(s, i, b'lan' + bytes(37))[20:24]))"
         "(socket.socket(), __import__('fcntl'), {})"
