@@ -88,11 +88,11 @@ int nt_endpoint_from_sockaddr(struct nt_endpoint *endpoint, int family, bool v6o
 
 int nt_endpoint_can_be(const struct nt_endpoint *endpoint, enum nt_address_use use)
 {
-    if (nt_endpoint_is_v4(endpoint))
+    if (nt_endpoint_is_v4(endpoint) || memcmp(endpoint->addr, LOOPBACK_V6, 16) == 0)
         return 0;
     if (use == NT_ADDRESS_BIND)
         return nt_endpoint_is_any(endpoint) ? 0 : -EADDRNOTAVAIL;
-    return memcmp(endpoint->addr, LOOPBACK_V6, 16) == 0 ? -EADDRNOTAVAIL : -ENETUNREACH;
+    return -ENETUNREACH;
 }
 
 void nt_endpoint_to_sockaddr(const struct nt_endpoint *endpoint, int family,

@@ -26,8 +26,8 @@ int nt_endpoint_from_sockaddr(struct nt_endpoint *endpoint, int family, bool v6o
                               enum nt_address_use use, const struct sockaddr *address,
                               socklen_t length);
 
-// There is no IPv6 on a host yet: 0 for IPv4 and, to bind to, for ::; -EADDRNOTAVAIL for what would
-// be an address of its own, -ENETUNREACH for others', as Linux says where IPv6 is turned off.
+// Of IPv6 a host has ::1 only: 0 for IPv4, ::1 and, to bind to, ::; else -EADDRNOTAVAIL to bind to,
+// and -ENETUNREACH, as Linux says where no other interface has an IPv6 address.
 int nt_endpoint_can_be(const struct nt_endpoint *endpoint, enum nt_address_use use);
 
 // Writes at most *length bytes and sets *length to the full size, as the kernel does. An AF_INET6

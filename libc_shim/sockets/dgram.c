@@ -53,8 +53,18 @@ bool nt_dgram_writable(const struct nt_sock *sock)
     return used <= NT_DGRAM_SLOTS / 2 && place(sock, head, DGRAM_ROOM_MAX) != 0;
 }
 
+static void put_marks(const struct nt_dgram_marks *marks, struct nt_dgram *dgram)
+{
+    if (marks->ttl != 0)
+        dgram->ttl = marks->ttl;
+    if (marks->has_tos)
+        dgram->tos = marks->tos;
+    memcpy(dgram->local_addr, marks->source, sizeof dgram->local_addr);
+}
+
 ssize_t nt_dgram_send(struct nt_sock *sock, const struct iovec *iov, int count,
-                      const struct nt_endpoint *to, struct nt_sock_wake *wake)
+                      const struct nt_endpoint *to, const struct nt_dgram_marks *marks,
+                      struct nt_sock_wake *wake)
 {
     ssize_t wanted = nt_iov_bytes(iov, count);
     if (wanted < 0)
@@ -91,6 +101,8 @@ ssize_t nt_dgram_send(struct nt_sock *sock, const struct iovec *iov, int count,
         dgram->peer = *to;
     dgram->ttl = sock->program->ttl;
     dgram->tos = sock->program->tos;
+    if (marks != NULL)
+        put_marks(marks, dgram);
     dgram->next_offset = offset + room;
     nt_store_relaxed(&sock->tx_offset, offset + room);
     nt_store_relaxed(&sock->tx_tail, tail + 1);

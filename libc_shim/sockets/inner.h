@@ -134,8 +134,19 @@ bool nt_stream_writable(const struct nt_sock *sock);
 // Unread bytes; or -1: impossible cursors.
 int64_t nt_stream_unread(const struct nt_sock *sock);
 bool nt_stream_readable(const struct nt_sock *sock); // SO_RCVLOWAT bytes, or impossible cursors
+
+struct nt_dgram_marks { // attached to one datagram (ancillary.c); zero: the socket's own
+    uint8_t source[16];
+    uint8_t ttl;
+    uint8_t tos;
+    bool has_tos;
+};
+int nt_dgram_read_marks(const struct nt_sock *sock, const struct msghdr *message, bool to_ipv4,
+                        struct nt_dgram_marks *marks);
+// `to` and `marks` may be NULL.
 ssize_t nt_dgram_send(struct nt_sock *sock, const struct iovec *iov, int count,
-                      const struct nt_endpoint *to, struct nt_sock_wake *wake);
+                      const struct nt_endpoint *to, const struct nt_dgram_marks *marks,
+                      struct nt_sock_wake *wake);
 ssize_t nt_dgram_recv(struct nt_sock *sock, const struct iovec *iov, int count, int flags,
                       struct nt_sock_received *received, struct nt_sock_wake *wake);
 bool nt_dgram_writable(const struct nt_sock *sock);

@@ -83,8 +83,10 @@ static int destination(const struct nt_sock *sock, const struct sockaddr *addres
     return result == 0 ? nt_endpoint_can_be(to, NT_ADDRESS_SENDTO) : result;
 }
 
-ssize_t nt_sock_send(struct nt_sock *sock, const struct iovec *iov, int count, int flags,
-                     const struct sockaddr *address, socklen_t length, struct nt_sock_wake *wake)
+// `control` has the messages attached to a datagram, or is NULL.
+static ssize_t send_with(struct nt_sock *sock, const struct iovec *iov, int count, int flags,
+                         const struct sockaddr *address, socklen_t length,
+                         const struct msghdr *control, struct nt_sock_wake *wake)
 {
     if (!is_open(sock))
         return -EBADF;
@@ -98,6 +100,13 @@ ssize_t nt_sock_send(struct nt_sock *sock, const struct iovec *iov, int count, i
     }
     if (sock->type == SOCK_DGRAM && (flags & MSG_OOB) != 0)
         return -EOPNOTSUPP;
+    struct nt_dgram_marks marks;
+    if (control != NULL) {
+        bool ipv4 = nt_endpoint_is_v4(named ? &to : &sock->peer);
+        int error = nt_dgram_read_marks(sock, control, ipv4 || sock->family == AF_INET, &marks);
+        if (error != 0)
+            return error;
+    }
     nt_sock_lock(sock);
     ssize_t result;
     if (!is_open(sock)) {
@@ -108,10 +117,17 @@ ssize_t nt_sock_send(struct nt_sock *sock, const struct iovec *iov, int count, i
         note_connected(sock);
         result = nt_stream_send(sock, iov, count, flags, wake);
     } else {
-        result = nt_dgram_send(sock, iov, count, named ? &to : NULL, wake);
+        result = nt_dgram_send(sock, iov, count, named ? &to : NULL,
+                               control != NULL ? &marks : NULL, wake);
     }
     nt_sock_unlock(sock);
     return result;
+}
+
+ssize_t nt_sock_send(struct nt_sock *sock, const struct iovec *iov, int count, int flags,
+                     const struct sockaddr *address, socklen_t length, struct nt_sock_wake *wake)
+{
+    return send_with(sock, iov, count, flags, address, length, NULL, wake);
 }
 
 // -- msghdr ----------------------------------------------------------------------------------
@@ -122,8 +138,11 @@ ssize_t nt_sock_sendmsg(struct nt_sock *sock, const struct msghdr *message, int 
     if (message->msg_iovlen > INT32_MAX)
         return -EMSGSIZE;
     const struct sockaddr *name = message->msg_name;
-    return nt_sock_send(sock, message->msg_iov, (int)message->msg_iovlen, flags,
-                        message->msg_namelen == 0 ? NULL : name, message->msg_namelen, wake);
+    bool control = sock->type == SOCK_DGRAM && message->msg_control != NULL &&
+                   message->msg_controllen >= sizeof(struct cmsghdr);
+    return send_with(sock, message->msg_iov, (int)message->msg_iovlen, flags,
+                     message->msg_namelen == 0 ? NULL : name, message->msg_namelen,
+                     control ? message : NULL, wake);
 }
 
 // put_cmsg(): what doesn't fit is left out, and MSG_CTRUNC says so.

@@ -218,7 +218,7 @@ struct nt_dgram {
     uint32_t offset; // from the start of the slot's data
     uint32_t len;
     struct nt_endpoint peer; // RX: source; TX: destination (port 0: the connected peer)
-    uint8_t local_addr[16];  // RX: the address it was sent to (IP_PKTINFO)
+    uint8_t local_addr[16];  // RX: where it was sent to; TX: its source, or :: (IP_PKTINFO)
     uint8_t ttl;
     uint8_t tos;
     uint16_t pad;

@@ -119,7 +119,9 @@ class Socket:
         assert self.bind(addr, port, options).error == 0
         return self
 
-    def send(self, payload: bytes, to: Endpoint | None = None, ttl: int = 0) -> None:
+    def send(
+        self, payload: bytes, to: Endpoint | None = None, ttl: int = 0, source: str = "::"
+    ) -> None:
         """Put a datagram into the ring and tell the server."""
         ring = kernel_ffi.cast("char *", self.program.view.tx_data) + self.slot * (4 << 20)
         tail = int(self.own.tx_tail)
@@ -130,8 +132,8 @@ class Socket:
         addr, port = (pack(to[0]), to[1]) if to else (bytes(16), 0)
         room = max(64, -(-len(payload) // 64) * 64)
         dgram = _DGRAM.pack(
-            self.offset, len(payload), addr, port, 0, 0, bytes(16), ttl, 0, 0, self.offset + room,
-            0, 0,
+            self.offset, len(payload), addr, port, 0, 0, pack(source), ttl, 0, 0,
+            self.offset + room, 0, 0,
         )  # fmt: skip
         kernel_ffi.memmove(ring + 64 * (tail % 64), dgram, 64)
         self.offset += room

@@ -207,9 +207,13 @@ static int route(struct nt_udp *udp, const struct nt_udp_socket *socket, uint32_
         return EMSGSIZE; // its header is longer, and there are no fragments
     if (nt_netconf_is_broadcast(&udp->conf, datagram->dst) && (options & NT_OPTION_BROADCAST) == 0)
         return EACCES;
-    bool own = !nt_addr_is_unspecified(socket->local_addr) &&
-               nt_netconf_is_local(&udp->conf, socket->local_addr);
-    nt_addr_copy(datagram->src, own ? socket->local_addr : path.source);
+    const uint8_t *wanted = datagram->head.local_addr; // IP_PKTINFO's, of this datagram
+    if (nt_addr_is_unspecified(wanted))
+        wanted = socket->local_addr;
+    else if (!nt_netconf_is_local(&udp->conf, wanted))
+        return EINVAL;
+    bool own = !nt_addr_is_unspecified(wanted) && nt_netconf_is_local(&udp->conf, wanted);
+    nt_addr_copy(datagram->src, own ? wanted : path.source);
     return nt_addr_is_v4(datagram->src) == v4 ? 0 : ENETUNREACH;
 }
 

@@ -309,6 +309,15 @@ def test_the_bound_address_is_the_source(lab: UdpLab, program: Program) -> None:
     assert [sent.src for sent in lab.sent()] == [(OUR, 7)]
 
 
+def test_a_datagram_can_name_its_source(lab: UdpLab, program: Program) -> None:
+    sock = program.socket().bound(ANY, 7)
+    sock.send(b"x", ("127.0.0.1", 9), source="127.0.0.9")
+    sock.send(b"y", ("127.0.0.1", 9))
+    assert [sent.src for sent in lab.sent()] == [("127.0.0.9", 7), ("127.0.0.1", 7)]
+    sock.send(b"z", ("127.0.0.1", 9), source=PEER)
+    assert sock.error() == errno.EINVAL
+
+
 def test_any_address_means_oneself(lab: UdpLab, program: Program) -> None:
     program.socket().send(b"x", (ANY, 9))
     (sent,) = lab.sent()

@@ -559,7 +559,8 @@ class Host:
         offset = 4096 + (block.rx_tail % 16) * 65536
         source = slot.area.view.tx_data + slot.number * RESERVE + dgram.offset
         ffi.memmove(base + offset, source, dgram.len)
-        out.offset, out.len, out.ttl = offset, dgram.len, 64
+        out.offset, out.len = offset, dgram.len
+        out.ttl, out.tos = dgram.ttl or 64, dgram.tos
         sender = slot.address if not is_any(slot.address) else address
         out.peer.addr, out.peer.port = sender, slot.port
         out.local_addr = address

@@ -11,6 +11,94 @@ static int bound(struct sockaddr_in *name, int flags)
     return fd;
 }
 
+// Sends "x" with one control message; the result, or -errno.
+static int attach(int fd, int level, int type, const void *value, size_t bytes)
+{
+    union {
+        struct cmsghdr header;
+        char room[64];
+    } control = {.room = {0}};
+    struct iovec iov = {"x", 1};
+    struct msghdr message = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = control.room,
+                             .msg_controllen = CMSG_SPACE(bytes)};
+    control.header.cmsg_level = level;
+    control.header.cmsg_type = type;
+    control.header.cmsg_len = CMSG_LEN(bytes);
+    memcpy(CMSG_DATA(&control.header), value, bytes);
+    return sendmsg(fd, &message, 0) < 0 ? -errno : 0;
+}
+
+// Prints the control messages of the next datagram.
+static void say_control(int fd)
+{
+    union {
+        struct cmsghdr header;
+        char room[128];
+    } control;
+    char byte;
+    struct iovec iov = {&byte, 1};
+    struct msghdr message = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = control.room,
+                             .msg_controllen = sizeof control.room};
+    SAY(wait_for(fd, POLLIN) & POLLIN);
+    SAY(recvmsg(fd, &message, 0));
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c != NULL; c = CMSG_NXTHDR(&message, c)) {
+        int value = 0;
+        size_t bytes = c->cmsg_len - CMSG_LEN(0);
+        memcpy(&value, CMSG_DATA(c), bytes < sizeof value ? bytes : sizeof value);
+        printf("level %d, type %d: %d\n", c->cmsg_level, c->cmsg_type, value);
+    }
+}
+
+static void ancillary(void)
+{
+    struct sockaddr_in name;
+    const int on = 1;
+    const int three = 3;
+    const int many = 256;
+    const unsigned char tos = 8;
+    int to = bound(&name, 0);
+    int from = MUST(socket(AF_INET, SOCK_DGRAM, 0));
+    MUST(setsockopt(to, IPPROTO_IP, IP_RECVTTL, &on, sizeof on));
+    MUST(setsockopt(to, IPPROTO_IP, IP_RECVTOS, &on, sizeof on));
+    MUST(connect(from, (struct sockaddr *)&name, sizeof name));
+    SAY(attach(from, IPPROTO_IP, IP_TTL, &three, sizeof three));
+    say_control(to);
+    SAY(attach(from, IPPROTO_IP, IP_TOS, &tos, sizeof tos));
+    say_control(to);
+    struct in_pktinfo info = {.ipi_spec_dst.s_addr = htonl(0x7f000009)};
+    SAY(attach(from, IPPROTO_IP, IP_PKTINFO, &info, sizeof info));
+    say_control(to);
+    SAY(attach(from, IPPROTO_TCP, 77, &three, sizeof three)); // another level: nobody's
+    say_control(to);
+    SAY(attach(from, IPPROTO_UDP, 77, &three, sizeof three));
+    SAY(attach(from, IPPROTO_IP, IP_TTL, &many, sizeof many));
+    SAY(attach(from, IPPROTO_IP, IP_TTL, &tos, sizeof tos));
+    SAY(attach(from, IPPROTO_IP, IP_TOS, &many, sizeof many));
+    SAY(attach(from, IPPROTO_IP, IP_PKTINFO, &three, sizeof three));
+    SAY(attach(from, IPPROTO_IP, 99, &three, sizeof three));
+    SAY(attach(from, SOL_SOCKET, 99, &three, sizeof three));
+    struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    socklen_t length = sizeof six;
+    to = MUST(socket(AF_INET6, SOCK_DGRAM, 0));
+    from = MUST(socket(AF_INET6, SOCK_DGRAM, 0));
+    MUST(bind(to, (struct sockaddr *)&six, sizeof six));
+    MUST(getsockname(to, (struct sockaddr *)&six, &length));
+    MUST(setsockopt(to, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, &on, sizeof on));
+    MUST(setsockopt(to, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof on));
+    MUST(connect(from, (struct sockaddr *)&six, sizeof six));
+    SAY(attach(from, IPPROTO_IPV6, IPV6_HOPLIMIT, &three, sizeof three));
+    say_control(to);
+    SAY(attach(from, IPPROTO_IPV6, IPV6_TCLASS, &three, sizeof three));
+    say_control(to);
+    SAY(attach(from, IPPROTO_IPV6, IPV6_HOPLIMIT, &many, sizeof many));
+    SAY(attach(from, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof tos));
+    SAY(attach(from, IPPROTO_IPV6, 99, &three, sizeof three));
+}
+
 static void datagrams(void)
 {
     struct sockaddr_in a_name;
@@ -65,5 +153,6 @@ static void datagrams(void)
 
 const struct scenario datagram_scenarios[] = {
     {"datagrams", datagrams},
+    {"ancillary", ancillary},
     {NULL, NULL},
 };
