@@ -8,7 +8,7 @@ from newtos_py.servers.syscall.keeper import Keeper
 from newtos_py.servers.syscall.listeners import Listeners, Owner
 from newtos_py.servers.syscall.memory import make_listener
 from newtos_py.servers.syscall.program import Program
-from newtos_py.servers.syscall.shares import Shares
+from newtos_py.servers.syscall.shares import Place, Shares
 from newtos_py.servers.syscall.transactions import Transactions
 from newtos_py.servers.syscall.transport import Request
 
@@ -62,6 +62,9 @@ class Listening:
         if done.error:
             await self.drop(listener.listener)
             return Reply(message.failed(done.error))
+        place = Place(program.number, owner.area, owner.slot, owner.generation)
+        if self._shares.set_listener(place, listener.listener):
+            await self.hold(listener.listener)
         return _region_reply(message, listener)
 
     def _make_listener(self, owner: Owner, backlog: int) -> m.KeepListener:
@@ -143,6 +146,7 @@ class Listening:
     async def drop(self, number: int) -> None:
         """Forget a listener region, everywhere."""
         await self._keeper.do(m.DropListener(0, number))
+        self._shares.listener_ended(number)
         self._listeners.remove(number)
         self._keeper.note(*self._listeners.no_note(number))
 

@@ -48,6 +48,8 @@ class Mover:
         area = self._find_area(program, shared.protocol)
         if area is None:
             return errno.ENOTCONN
+        if self._area_at(place, shared.protocol) is None:
+            return errno.EBADF  # it went with its program
         role = self._roles[shared.protocol]
         request = Request(
             0, lib.NT_REQ_MOVE, place.area, place.slot, place.generation, arg=area.area

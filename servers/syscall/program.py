@@ -52,6 +52,8 @@ class Program:
     areas: dict[int, m.KeepArea] = field(default_factory=dict)
     # Number of the last request that was answered; 0: none.
     answered: int = 0
+    # Who handed in its token, until it has said who it is; None: nobody, or it is not known.
+    giver: "Program | None" = None
     _waiting: asyncio.Future[bool] | None = None
     _is_over: bool = False
 
@@ -63,7 +65,9 @@ class Program:
         flags = socket.MSG_PEEK | socket.MSG_DONTWAIT
         try:
             data, descriptors, _ = receive_with(self.connection, MESSAGE_BYTES, FDS_MAX, flags)
-        except ConnectionResetError:
+        except BlockingIOError:
+            raise
+        except OSError:  # reset; or a token that never was connected
             return None
         try:
             return Received(parse(data), tuple(descriptors)) if data else None
@@ -83,7 +87,7 @@ class Program:
             return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
-        except ConnectionResetError:
+        except OSError:
             return True
 
     def consume(self) -> None:

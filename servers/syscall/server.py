@@ -80,7 +80,6 @@ class SyscallServer:
             admit=self._enter_by_token,
             changed=self._keep,
             make_area=self._make_area,
-            supersede=self._supersede,
             find=self._programs.get,
             pump=self._pump,
         )
@@ -153,12 +152,6 @@ class SyscallServer:
         number = self._free_number()
         prepare(number)
         return self._enter(number, connection, 0, None)
-
-    def _supersede(self, pid: int) -> None:
-        """The process has become another program: what it was before has ended."""
-        for program in self._programs.values():
-            if program.pid == pid:
-                program.end()
 
     def _free_number(self) -> int:
         return max(self._programs, default=NOBODY) + 1

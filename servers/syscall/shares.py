@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from newtos_py.errors import NewtosError
-from newtos_py.kernel._kernel import ffi
+from newtos_py.kernel._kernel import ffi, lib
 
 _SOCKET_NOTE = "socket."
 _HOLDS_NOTE = "holds."
@@ -128,6 +128,33 @@ class Shares:
         """Whether a program holds a socket."""
         return shared.inode in self._holds.get(program, ())
 
+    def is_of(self, program: int, inode: int) -> bool:
+        """Whether a socket is in a program's area, or held by it."""
+        shared = self._by_inode.get(inode)
+        if shared is None:
+            return False
+        return shared.place.program == program or self.is_held_by(program, shared)
+
+    def lose(self, shared: Shared) -> None:
+        """Its place is gone: that area's number will be another program's."""
+        shared.place = Place(NOBODY, lib.NT_AREAS_MAX, 0, 0)
+        self.keep(shared)
+
+    def set_listener(self, place: Place, listener: int) -> bool:
+        """A socket listens now; False if it is not registered."""
+        found = [each for each in self._by_inode.values() if each.place == place]
+        for shared in found:
+            shared.listener = listener
+            self.keep(shared)
+        return bool(found)
+
+    def listener_ended(self, listener: int) -> None:
+        """A listener's number may be another's from now on."""
+        for shared in self._by_inode.values():
+            if shared.listener == listener:
+                shared.listener = None
+                self.keep(shared)
+
     def is_listener_held(self, listener: int) -> bool:
         """Whether any program holds a listening socket, joined or not."""
         return any(each.listener == listener for each in self._by_inode.values())
@@ -153,6 +180,8 @@ class Shares:
         """A program is gone, and holds nothing."""
         self._holds.pop(program, None)
         self._note(f"{_HOLDS_NOTE}{program}", "")
+        for shared in self._by_inode.values():
+            shared.users.discard(program)
 
     # -- Notes -------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import asyncio
 import errno
 import os
 import socket
+import stat
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
@@ -44,16 +45,14 @@ class Sharing:
         admit: Callable[[socket.socket, Callable[[int], None]], Program],
         changed: Callable[[Program], None],
         make_area: Callable[[Program, int], Awaitable[bool]],
-        supersede: Callable[[int], None],
         find: Callable[[int], Program | None],
         pump: Pump,
     ) -> None:
         """Take what only the server can do.
 
         `admit` enters the program behind a token, once what it holds is noted under its number;
-        `changed` has rs keep who a program is; `make_area` makes one for this server itself;
-        `supersede` ends what the program of that pid was before exec; `find` knows programs by
-        their numbers.
+        `changed` has rs keep who a program is; `make_area` makes one for this server itself; `find`
+        knows programs by their numbers.
         """
         self._shares = shares
         self._mover = mover
@@ -62,7 +61,6 @@ class Sharing:
         self._admit = admit
         self._changed = changed
         self._make_area = make_area
-        self._supersede = supersede
         self._find = find
         self._pump = pump
         # Inodes of tokens: one that is read again after a restart is known.
@@ -71,8 +69,14 @@ class Sharing:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def identify(self, program: Program, pid: int, process: int) -> None:
-        """The holder of a token says who it is."""
-        self._supersede(pid)
+        """The holder of a token says who it is.
+
+        One that has the pid of who handed the token in is that process after exec: what it was
+        before has ended. Of any other program a pid proves nothing.
+        """
+        giver, program.giver = program.giver, None
+        if giver is not None and giver.pid == pid:
+            giver.end()
         program.pid = pid
         program.process = os.dup(process)
         self._changed(program)
@@ -100,19 +104,20 @@ class Sharing:
         if len(fds) != 1:
             return
         inode = os.fstat(fds[0]).st_ino
-        if inode in self._tokens:
+        connection = None if inode in self._tokens else _own_end(fds[0])
+        if connection is None:
             return
         only = {each.inode for each in named} if flags & lib.NT_TOKEN_ONLY else None
         # What it holds is noted before rs knows of it: a program that rs knows has all it should.
         child = self._admit(
-            socket.socket(fileno=os.dup(fds[0])),
-            lambda number: self._shares.give(program.number, number, only),
+            connection, lambda number: self._shares.give(program.number, number, only)
         )
+        child.giver = program
         self._tokens[inode] = child.number
 
     async def _register(self, program: Program, named: Sequence[Named]) -> None:
-        mine = {(protocol, area.area) for protocol, area in program.areas.items()}
-        known = [each for each in named if (each.protocol, each.area) in mine]
+        slots = {(protocol, area.area): area.slots for protocol, area in program.areas.items()}
+        known = [each for each in named if each.slot < slots.get((each.protocol, each.area), 0)]
         for each in known:
             if self._shares.find(each.inode) is not None:
                 continue
@@ -123,8 +128,10 @@ class Sharing:
             if listener is not None:
                 await self._listening.hold(listener)
             self._shares.register(program.number, each, listener)
-        if known:
-            self._shares.hold(program.number, [each.inode for each in known])
+        # An inode is a number that anybody can say: it gives nobody what another has registered.
+        own = [each.inode for each in known if self._shares.is_of(program.number, each.inode)]
+        if own:
+            self._shares.hold(program.number, own)
 
     async def leave(self, program: Program, text: bytes) -> bool:
         """A program closes a socket; True if it has it and nobody else holds it."""
@@ -161,7 +168,8 @@ class Sharing:
 
     async def take(self, program: Program, message: ControlMessage, placeholder: int) -> Reply:
         """A program uses a socket: bring it there, or have it pumped."""
-        shared = self._shares.find(os.fstat(placeholder).st_ino)
+        inode = _placeholder_inode(placeholder)
+        shared = self._shares.find(inode) if inode is not None else None
         if shared is None:
             return Reply(message.failed(errno.EBADF))
         # The other one may be closing it, or ending, just now.
@@ -170,6 +178,8 @@ class Sharing:
                 break
             await asyncio.sleep(_GRACE_STEP_S)
         async with shared.lock:
+            if self._shares.find(shared.inode) is not shared:
+                return Reply(message.failed(errno.EBADF))  # the last who held it has left
             is_pump = program.pid == self._pump.pid
             if not is_pump and (shared.is_pumped or self._is_used_by_two(program, shared)):
                 return await self._give_stand_in(program, message, shared, placeholder)
@@ -251,6 +261,8 @@ class Sharing:
         for shared in self._shares.owned_by(program.number):
             async with shared.lock:
                 await self._park(shared)
+                if shared.place.program == program.number:
+                    self._shares.lose(shared)
         self._shares.forget_program(program.number)
         self.expire_messages(program.number)
 
@@ -283,3 +295,26 @@ class Sharing:
         error = await self._mover.move(shared, NOBODY) if has_room else errno.ENFILE
         if error:
             log(f"a socket of a program that ended can't be kept: {os.strerror(error)}")
+
+
+def _own_end(descriptor: int) -> socket.socket | None:
+    """This server's own descriptor of a token's connection; None: it is no such connection."""
+    own = os.dup(descriptor)
+    try:
+        connection = socket.socket(fileno=own)
+    except OSError:
+        os.close(own)
+        return None
+    if (connection.family, connection.type) != (socket.AF_UNIX, socket.SOCK_SEQPACKET):
+        connection.close()
+        return None
+    return connection
+
+
+def _placeholder_inode(descriptor: int) -> int | None:
+    """Its inode, if it is a socket of the kernel's: other file systems number as they like."""
+    status = os.fstat(descriptor)
+    with socket.socket(socket.AF_UNIX) as any_socket:
+        device = os.fstat(any_socket.fileno()).st_dev
+    is_socket = stat.S_ISSOCK(status.st_mode) and status.st_dev == device
+    return status.st_ino if is_socket else None

@@ -2,8 +2,8 @@
 
 status.counter: requests handled by kind (index), areas mapped (10), listeners mapped (11), queues
 (12), areas unmapped (13), listeners unmapped (14). BIND to port 0 gives port 40000; LISTEN on slot
-99 fails with EADDRINUSE. MOVE answers slot 50, generation 500. While a file "hold" is in the folder
-NEWTOS_FAKES, nothing is answered.
+99 fails with EADDRINUSE. MOVE answers slot 50, generation 500; of slot 99 it fails with EBADF.
+While a file "hold" is in the folder NEWTOS_FAKES, nothing is answered.
 """
 
 # ruff: noqa: ARG002 (a fake need not look at what it is handed)
@@ -68,6 +68,7 @@ class FakeTransport(FakeServer):
         if request.kind == lib.NT_REQ_BIND and request.endpoint.port == 0:
             request.endpoint.port = FREE_PORT
         if request.kind == lib.NT_REQ_MOVE:
+            request.error = errno.EBADF if request.slot == BAD_SLOT else 0
             request.slot, request.generation = MOVED_SLOT, MOVED_GENERATION
         if request.kind == lib.NT_REQ_LISTEN and request.slot == BAD_SLOT:
             request.error = errno.EADDRINUSE

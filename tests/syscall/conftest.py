@@ -1,12 +1,15 @@
 """Programs that talk with the syscall server, over rs and fake transports."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fake_programs import Shim
+from fake_sharing import Connect, Fork
 from rs_world import FAKES, TWO_HOSTS, World, make_world
+
+from newtos_py.kernel._kernel import lib
 
 FAKE_TRANSPORTS = {
     "wire": FAKES["wire"],
@@ -23,9 +26,6 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         monkeypatch.setenv("NEWTOS_FAKES", str(world.root))
         world.boot(TWO_HOSTS)
         yield world
-
-
-Connect = Callable[[], Shim]
 
 
 @pytest.fixture
@@ -47,3 +47,26 @@ def connect(world: World) -> Iterator[Connect]:
 @pytest.fixture
 def shim(connect: Connect) -> Shim:
     return connect()
+
+
+@pytest.fixture
+def placeholder() -> Iterator[int]:
+    with socket.socket(socket.AF_UNIX) as held:
+        yield held.fileno()
+
+
+@pytest.fixture
+def fork() -> Iterator[Fork]:
+    """Makes children: what a TOKEN's other end is to the shim."""
+    children: list[Shim] = []
+
+    def fork_one(parent: Shim, text: bytes = b"", flags: int = 0) -> Shim:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            parent.tell(lib.NT_CTL_TOKEN, theirs.fileno(), text=text, arg=flags)
+        children.append(Shim(ours))
+        return children[-1]
+
+    yield fork_one
+    for child in children:
+        child.connection.close()

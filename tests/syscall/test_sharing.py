@@ -3,69 +3,18 @@
 import errno
 import os
 import socket
-import struct
 import subprocess
-from collections.abc import Callable, Iterator
 
 import fake_transports as fake
-import pytest
 from fake_programs import Shim
+from fake_sharing import Fork, attach, leave, moves, named, take
 from newtos_py.servers.syscall import SERVER
-from newtos_py.servers.syscall.control import ControlMessage
 from rs_world import World, until
 
 from newtos_py.kernel._kernel import lib
 from newtos_py.kernel.server import TCP
 
-NAMED = struct.Struct("=QIIII")
-SLOT, GENERATION = 3, 7
 PROGRAMS = SERVER.counters.index("programs")
-Fork = Callable[..., Shim]
-
-
-@pytest.fixture
-def placeholder() -> Iterator[int]:
-    with socket.socket(socket.AF_UNIX) as held:
-        yield held.fileno()
-
-
-def named(placeholder: int, area: int = 0) -> bytes:
-    return NAMED.pack(os.fstat(placeholder).st_ino, TCP, area, SLOT, GENERATION)
-
-
-@pytest.fixture
-def fork() -> Iterator[Fork]:
-    """Makes children: what a TOKEN's other end is to the shim."""
-    children: list[Shim] = []
-
-    def fork_one(parent: Shim, text: bytes = b"", flags: int = 0) -> Shim:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            parent.tell(lib.NT_CTL_TOKEN, theirs.fileno(), text=text, arg=flags)
-        children.append(Shim(ours))
-        return children[-1]
-
-    yield fork_one
-    for child in children:
-        child.connection.close()
-
-
-def attach(shim: Shim) -> int:
-    answer = shim.call(lib.NT_CTL_ATTACH, protocol=TCP).message
-    assert answer.error == 0
-    return answer.area
-
-
-def take(shim: Shim, placeholder: int) -> ControlMessage:
-    return shim.call(lib.NT_CTL_TAKE, placeholder, protocol=TCP).message
-
-
-def leave(shim: Shim, placeholder: int) -> int:
-    return shim.call(lib.NT_CTL_LEAVE, text=named(placeholder)).message.arg
-
-
-def moves(world: World) -> tuple[int, int]:
-    return world.counter("tcp0", lib.NT_REQ_MOVE), world.counter("tcp0", lib.NT_REQ_MOVED)
 
 
 def test_a_child_takes_what_it_uses(world: World, shim: Shim, fork: Fork, placeholder: int) -> None:

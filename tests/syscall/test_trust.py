@@ -1,0 +1,148 @@
+"""What a program cannot do to the syscall server, or to others, by what it says about sockets."""
+
+import errno
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import fake_transports as fake
+from fake_programs import Shim
+from fake_sharing import GENERATION, NAMED, SLOT, Connect, Fork, attach, leave, moves, named, take
+from newtos_py.servers.syscall import SERVER
+from rs_world import World, until
+
+from newtos_py.kernel._kernel import lib
+from newtos_py.kernel.server import TCP
+
+PROGRAMS = SERVER.counters.index("programs")
+
+
+def listen(shim: Shim) -> int:
+    call = shim.call(lib.NT_CTL_LISTEN, protocol=TCP, slot=SLOT, generation=GENERATION, arg=5)
+    return call.message.error
+
+
+def join(shim: Shim, listener: int) -> int:
+    return shim.call(lib.NT_CTL_JOIN, protocol=TCP, slot=listener).message.error
+
+
+def open_descriptors(world: World) -> int:
+    return len(list(Path("/proc", str(world.process("syscall").pid), "fd").iterdir()))
+
+
+def test_a_slot_beyond_the_area_is_no_socket(
+    world: World, shim: Shim, fork: Fork, placeholder: int
+) -> None:
+    """Its block would lie among the program's own bytes, its activity bit among the server's."""
+    area = attach(shim)
+    inode = os.fstat(placeholder).st_ino
+    child = fork(shim, NAMED.pack(inode, TCP, area, 200_000_000, 0))
+    generation = world.server("syscall").generation
+    leave(shim, placeholder)
+    leave(child, placeholder)
+    assert world.server("syscall").generation == generation
+
+
+def test_a_number_gives_nobody_what_another_holds(
+    shim: Shim, connect: Connect, fork: Fork, placeholder: int
+) -> None:
+    attach(shim)
+    assert listen(shim) == 0
+    child = fork(shim, named(placeholder))
+    attach(child)
+    stranger = connect()
+    area = attach(stranger)
+    fork(stranger, named(placeholder, area))
+    assert join(stranger, 0) == errno.EPERM
+    assert join(child, 0) == 0
+
+
+def test_a_listener_number_that_is_used_again_is_not_inherited(
+    shim: Shim, connect: Connect, fork: Fork, placeholder: int
+) -> None:
+    attach(shim)
+    assert listen(shim) == 0
+    child = fork(shim, named(placeholder))
+    attach(child)
+    shim.call(lib.NT_CTL_UNLISTEN, protocol=TCP, slot=SLOT, generation=GENERATION, arg=1)
+    stranger = connect()
+    attach(stranger)
+    assert listen(stranger) == 0
+    assert join(child, 0) == errno.EPERM
+    assert take(child, placeholder).arg == lib.NT_TAKEN_SLOT
+
+
+def test_a_socket_that_listens_only_after_a_fork_is_joined(
+    shim: Shim, fork: Fork, placeholder: int
+) -> None:
+    """bind(), daemon(), listen(), fork()."""
+    attach(shim)
+    child = fork(shim, named(placeholder))
+    attach(child)
+    assert listen(shim) == 0
+    assert take(child, placeholder).arg == lib.NT_TAKEN_LISTENER
+    assert join(child, 0) == 0
+
+
+def test_a_pid_ends_nobody_else(world: World, connect: Connect, fork: Fork) -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        pidfd = os.pidfd_open(process.pid)
+        victim = fork(connect())
+        victim.call(lib.NT_CTL_HELLO, pidfd, arg=process.pid)
+        attach(victim)
+        stranger = fork(connect())
+        stranger.call(lib.NT_CTL_HELLO, pidfd, arg=process.pid)
+        attach(stranger)
+        assert attach(victim) != attach(stranger)
+        assert world.counter("tcp0", lib.NT_REQ_AREA_DEAD) == 0
+        os.close(pidfd)
+
+
+def test_exec_ends_what_the_process_was(world: World, connect: Connect, fork: Fork) -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        pidfd = os.pidfd_open(process.pid)
+        before = fork(connect())
+        before.call(lib.NT_CTL_HELLO, pidfd, arg=process.pid)
+        attach(before)
+        after = fork(before)
+        after.call(lib.NT_CTL_HELLO, pidfd, arg=process.pid)
+        until(lambda: world.counter("tcp0", lib.NT_REQ_AREA_DEAD) == 1)
+        os.close(pidfd)
+
+
+def test_what_is_no_token_costs_nothing(world: World, shim: Shim) -> None:
+    reader, writer = os.pipe()
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as other:
+        assert shim.text(lib.NT_CTL_HELLO) == ["web"]
+        before = open_descriptors(world)
+        for descriptor in (reader, other.fileno()) * 4:
+            shim.tell(lib.NT_CTL_TOKEN, descriptor)
+        assert shim.text(lib.NT_CTL_HELLO) == ["web"]
+        assert open_descriptors(world) == before
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_file_of_that_inode_is_no_placeholder(shim: Shim, fork: Fork, tmp_path: Path) -> None:
+    attach(shim)
+    with (tmp_path / "file").open("w") as file:
+        inode = os.fstat(file.fileno()).st_ino
+        fork(shim, NAMED.pack(inode, TCP, 0, SLOT, GENERATION))
+        assert take(shim, file.fileno()).error == errno.EBADF
+
+
+def test_the_place_of_a_program_that_ended_is_nobodys(
+    world: World, shim: Shim, connect: Connect, fork: Fork, placeholder: int
+) -> None:
+    """What could not be kept is lost, and not what the next program has at that number."""
+    area = attach(shim)
+    inode = os.fstat(placeholder).st_ino
+    child = fork(shim, NAMED.pack(inode, TCP, area, fake.BAD_SLOT, GENERATION))
+    attach(child)
+    shim.connection.close()
+    until(lambda: world.counter("syscall", PROGRAMS) == 1)
+    assert moves(world) == (1, 0)
+    assert attach(connect()) == area
+    assert take(child, placeholder).error == errno.EBADF
+    assert moves(world) == (1, 0)
