@@ -143,6 +143,7 @@ class Dialogue:
         self._numbers = iter(range(1, 1 << 30))
         self._listeners = iter(range(4))
         self._regions: dict[Socket, tuple[int, _C]] = {}
+        self._late: deque[_C] = deque()
         self._awake = shim.new("uint32_t *")
         self.program = self._attach(0)
         self.queue = Queue(self.program, lib.NT_SIM_QUEUE)
@@ -245,12 +246,16 @@ class Dialogue:
         assert lib.nt_sim_host_push_request(self.host, ffi.new("struct nt_request *", asked))
         self.run()
         reply = ffi.new("struct nt_request *")
-        if not lib.nt_sim_host_pop_reply(self.host, reply):
-            raise DialogueError(f"request {asked} was not answered")
-        return reply
+        while lib.nt_sim_host_pop_reply(self.host, reply):
+            if reply.number == asked["number"]:
+                return reply
+            self._late.append(ffi.new("struct nt_request *", reply[0]))
+        raise DialogueError(f"request {asked} was not answered")
 
     def reply(self) -> _C:
         """A late answer, or None."""
+        if self._late:
+            return self._late.popleft()
         reply = ffi.new("struct nt_request *")
         return reply if lib.nt_sim_host_pop_reply(self.host, reply) else None
 
@@ -328,7 +333,11 @@ class Dialogue:
 
     def join(self, sock: Socket, program: Program, area: int) -> Socket:
         """Let another program accept from a listening socket, too."""
-        number, region = self._regions[sock]
+        return self.join_region(self.region_number(sock), program, area)
+
+    def join_region(self, number: int, program: Program, area: int) -> Socket:
+        """The same, for a listener that is known by its number only."""
+        region = next(region for known, region in self._regions.values() if known == number)
         reply = self.request(lib.NT_REQ_JOIN, area=area, arg=number)
         assert reply.error == 0
         joined = program.joined(area, reply.slot, reply.generation)

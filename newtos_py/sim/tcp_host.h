@@ -14,7 +14,7 @@
 #endif
 
 enum {
-    NT_SIM_AREAS = 3,
+    NT_SIM_AREAS = 4,
     NT_SIM_LISTENERS = 4,
     NT_SIM_SLOTS = 64, // an area
     NT_SIM_RING_SLOTS = 256,

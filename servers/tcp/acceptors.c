@@ -133,7 +133,8 @@ void nt_tcp_member_add(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listen
     if (listener->area != NT_TCP_NO_AREA)
         return;
     speak_for(tcp, listener, binding);
-    tcp->unsettled = tcp->listeners[index].ask_again = tcp->listeners[index].syn_count != 0;
+    tcp->listeners[index].ask_again = tcp->listeners[index].syn_count != 0;
+    tcp->unsettled = tcp->unsettled || tcp->listeners[index].ask_again;
 }
 
 // The program of `area` accepts, too; its slot, and 0 or an errno.
@@ -143,8 +144,14 @@ uint32_t nt_tcp_join(struct nt_tcp_engine *tcp, uint32_t number, uint32_t area, 
     if (listener == NULL || area >= NT_TCP_AREAS || tcp->area[area].state != NT_TCP_AREA_LIVE)
         return EBADF;
     *binding = nt_tcp_member_of(tcp, listener, area);
+    if (*binding != NT_NO_INDEX) { // unless it is just leaving
+        nt_tcp_sweep_slot(tcp, area, nt_tcp_binding_slot(tcp, *binding));
+        *binding = nt_tcp_member_of(tcp, listener, area);
+    }
     if (*binding != NT_NO_INDEX)
         return 0;
+    if (listener->state != NT_TCP_LISTENER_OPEN)
+        return EBADF;
     *binding = nt_tcp_slot_take(tcp, area);
     if (*binding == NT_NO_INDEX)
         return ENOBUFS;
@@ -175,11 +182,15 @@ static void tell_by(struct nt_tcp_engine *tcp, struct nt_tcp_listener_private *o
     own->tell_step_ns = TELL_FIRST_NS;
 }
 
+static bool accepts(const struct nt_tcp_engine *tcp, uint32_t binding);
+
+// All that accept: who only holds the socket looks for himself when he begins to.
 void nt_tcp_tell_all(struct nt_tcp_engine *tcp, const struct nt_tcp_listener *listener)
 {
     struct nt_tcp_listener_private *own = &tcp->listeners[listener - tcp->listener];
     for (uint32_t at = own->members; at != NT_NO_INDEX; at = tcp->binding_next[at])
-        nt_tcp_publish_later(tcp, at);
+        if (accepts(tcp, at))
+            nt_tcp_publish_later(tcp, at);
     if (own->member_count > 1)
         tell_by(tcp, own, tcp->now_ns + TELL_FIRST_NS);
 }
@@ -394,19 +405,24 @@ static struct nt_tcb *offered_at(struct nt_tcp_engine *tcp, const struct nt_tcp_
     return here ? t : NULL;
 }
 
-// The granted slot that a claim names, if its program has entered it and is a member.
+// The granted slot that a claim names, if its program has entered it and is a member, or asks for
+// just this: it may have left since.
 static uint32_t claimed_slot(const struct nt_tcp_engine *tcp,
-                             const struct nt_tcp_listener *listener, uint32_t area, uint32_t slot)
+                             const struct nt_tcp_listener *listener, uint32_t index, uint32_t area,
+                             uint32_t slot)
 {
-    if (nt_tcp_member_of(tcp, listener, area) == NT_NO_INDEX || slot >= tcp->area[area].slots ||
-        !tcp->areas[area].attached)
+    if (area >= NT_TCP_AREAS || slot >= tcp->area[area].slots || !tcp->areas[area].attached)
         return NT_NO_INDEX;
     uint32_t binding = nt_tcp_binding_index(tcp, area, slot);
     if (binding == NT_NO_INDEX || tcp->binding[binding].kind != NT_TCP_BINDING_GRANTED)
         return NT_NO_INDEX;
     const struct nt_slot_program *program = &tcp->areas[area].view.slot_program[slot];
-    bool entered = nt_load_acquire(&program->generation) == tcp->binding[binding].generation;
-    return entered ? binding : NT_NO_INDEX;
+    bool taken = nt_load_acquire(&program->generation) == tcp->binding[binding].generation;
+    bool asks = (nt_load_acquire(&program->request) & 0xff) == NT_MAIL_ACCEPT &&
+                nt_load_relaxed(&program->accept_listener) == listener->number &&
+                nt_load_relaxed(&program->accept_index) == index;
+    bool may = asks || nt_tcp_member_of(tcp, listener, area) != NT_NO_INDEX;
+    return taken && may ? binding : NT_NO_INDEX;
 }
 
 // The program of its slot has made a socket of it.
@@ -447,11 +463,16 @@ static enum settled settle(struct nt_tcp_engine *tcp, struct nt_tcp_listener *li
     bool alive = area < NT_TCP_AREAS && tcp->area[area].state == NT_TCP_AREA_LIVE;
     if (area == t->area && slot == t->slot && (alive || entered(tcp, t)))
         return SETTLED_BEFORE; // its own acceptor's
-    if (area < NT_TCP_AREAS && !alive) {
-        tcp->unsettled = !enter_again(tcp, listener, t);
-        return tcp->unsettled ? SETTLED_NOT : SETTLED_NOW;
+    if (area < NT_TCP_AREAS && tcp->areas[area].pending_count != 0 && !alive) {
+        tcp->unsettled = true; // not before it is known what it had become of
+        return SETTLED_NOT;
     }
-    uint32_t binding = claimed_slot(tcp, listener, area, slot);
+    if (area < NT_TCP_AREAS && !alive) {
+        bool entered_again = enter_again(tcp, listener, t);
+        tcp->unsettled = tcp->unsettled || !entered_again;
+        return entered_again ? SETTLED_NOW : SETTLED_NOT;
+    }
+    uint32_t binding = claimed_slot(tcp, listener, index, area, slot);
     if (binding == NT_NO_INDEX)
         bad_claim(tcp, t);
     else
@@ -480,7 +501,7 @@ struct nt_tcb *nt_tcp_settle_last(struct nt_tcp_engine *tcp, struct nt_tcp_liste
     if (t == NULL || !nt_listener_taken_by(region, index, &area, &slot) ||
         (area == t->area && slot == t->slot))
         return t;
-    uint32_t binding = claimed_slot(tcp, listener, area, slot);
+    uint32_t binding = claimed_slot(tcp, listener, index, area, slot);
     if (binding != NT_NO_INDEX)
         nt_tcp_move_offered(tcp, t, binding);
     else if (!nt_tcp_offer_elsewhere(tcp, t))
@@ -502,8 +523,11 @@ uint32_t nt_tcp_accept_claimed(struct nt_tcp_engine *tcp, uint32_t binding, uint
     if (region == NULL || !nt_listener_taken_by(region, index, &area, &slot) ||
         area != nt_tcp_binding_area(tcp, binding) || slot != nt_tcp_binding_slot(tcp, binding))
         return ECONNABORTED;
-    (void)settle(tcp, listener, region, index);
-    return tcp->binding[binding].kind == NT_TCP_BINDING_TCB ? 0 : ECONNABORTED;
+    struct nt_tcb *t = offered_at(tcp, listener, region, index);
+    if (t == NULL)
+        return ECONNABORTED;
+    nt_tcp_move_offered(tcp, t, binding);
+    return 0;
 }
 
 // The index of the first entry that somebody may still take. Moves only a few connections: this is

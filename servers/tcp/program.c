@@ -247,6 +247,19 @@ static void sweep_granted(struct nt_tcp_engine *tcp, uint32_t binding, struct nt
         nt_tcp_slot_free(tcp, binding, false);
 }
 
+// A dead program's socket that is to be what it has accepted: only if it did something with it.
+// Else nobody has seen the connection, and others may have it (acceptors.c).
+static void accept_dead(struct nt_tcp_engine *tcp, uint32_t binding, struct nt_area *area,
+                        uint32_t slot)
+{
+    const struct nt_slot_program *program = &area->slot_program[slot];
+    uint32_t request = nt_load_acquire(&program->request);
+    bool used = nt_load_acquire(&program->tx_tail) != 0 ||
+                (nt_load_acquire(&program->control) & (NT_CONTROL_CLOSE | NT_CONTROL_SHUT_WR));
+    if (used && request != area->slot_server[slot].reply && (request & 0xff) == NT_MAIL_ACCEPT)
+        accept_granted(tcp, binding, area, slot, request);
+}
+
 // The program is dead: as if it had closed everything (and had claimed nothing more).
 static void sweep_dead(struct nt_tcp_engine *tcp, uint32_t binding, struct nt_area *area,
                        uint32_t slot)
@@ -254,6 +267,8 @@ static void sweep_dead(struct nt_tcp_engine *tcp, uint32_t binding, struct nt_ar
     struct nt_tcp_binding *b = &tcp->binding[binding];
     const struct nt_slot_program *program = &area->slot_program[slot];
     bool taken = nt_load_acquire(&program->generation) == b->generation;
+    if (b->kind == NT_TCP_BINDING_GRANTED && taken)
+        accept_dead(tcp, binding, area, slot);
     if (b->kind == NT_TCP_BINDING_GRANTED) {
         nt_tcp_slot_free(tcp, binding, false);
     } else if (b->kind == NT_TCP_BINDING_LISTENER) {

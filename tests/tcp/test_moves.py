@@ -5,8 +5,8 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from newtos_py.libc_shim.sockets._sockets import ffi as shim
-from newtos_py.libc_shim.sockets.program import Program, Socket
+from moving import Mover
+from newtos_py.libc_shim.sockets.program import Socket
 
 from newtos_py.sim.tcp_dialogue import ACK, FIN, PSH, RST, SYN, Dialogue, Peer, ffi, lib
 
@@ -14,56 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 POLLIN, POLLOUT = 1, 4
-RESERVE = 4 << 20
-
-
-class Mover:
-    """Two programs, and the syscall server's part of a move."""
-
-    def __init__(self, d: Dialogue) -> None:
-        self.d = d
-        self.other: Program = d.other_program(1)
-        # Where begun moves go: by old socket.
-        self.targets: dict[Socket, tuple[int, int]] = {}
-
-    def ask(self, sock: Socket, area: int = 1) -> object:
-        name = sock.identity()
-        return self.d.request(
-            lib.NT_REQ_MOVE, area=name.area, slot=name.slot, generation=name.generation, arg=area
-        )
-
-    def begin(self, sock: Socket) -> None:
-        reply = self.ask(sock)
-        assert (reply.error, reply.area) == (0, 1)
-        self.targets[sock] = reply.slot, reply.generation
-
-    def copy(self, sock: Socket) -> None:
-        """What only the syscall server can do: the program's side."""
-        slot, generation = self.targets[sock]
-        old, new = sock.sock.area.view, self.other.context.area[0].view
-        source, block = old.slot_program[sock.sock.slot], new.slot_program[slot]
-        shim.memmove(shim.addressof(block), shim.addressof(source), shim.sizeof(source))
-        block.generation = 0
-        block.queue = 0
-        size = 1 << (block.tx_geometry & 0xFF)
-        shim.memmove(new.tx_data + slot * RESERVE, old.tx_data + sock.sock.slot * RESERVE, size)
-        block.generation = generation
-
-    def finish(self, sock: Socket) -> Socket:
-        slot, generation = self.targets[sock]
-        reply = self.d.request(lib.NT_REQ_MOVED, area=1, slot=slot, generation=generation)
-        assert reply.error == 0
-        moved = self.other.resumed(sock, 1, slot, generation)
-        moved.set_queue(lib.NT_SIM_QUEUE)
-        return moved
-
-    def move(self, sock: Socket) -> Socket:
-        self.begin(sock)
-        self.copy(sock)
-        moved = self.finish(sock)
-        self.d.program.abandon(sock)
-        self.d.run()
-        return moved
 
 
 @pytest.fixture
