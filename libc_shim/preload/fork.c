@@ -39,6 +39,7 @@ static void in_child(void)
     nt_thread_child();
     nt_control_child(nt_share_token());
     nt_share_in_child();
+    nt_process_child();
     nt_numbers_child(is_kept);
     nt_watches_child();
     nt_event_queues_child();

@@ -134,6 +134,8 @@ int nt_process_attach(uint32_t protocol)
     return result;
 }
 
+void nt_process_child(void) { (void)pthread_mutex_init(&attach_lock, NULL); }
+
 void nt_process_ring(struct nt_thread *self)
 {
     int fds[NT_SOCK_AREAS_MAX];

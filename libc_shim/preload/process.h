@@ -17,6 +17,8 @@ void nt_process_start(void);
 // Attaches an area of that protocol (IPPROTO_TCP, IPPROTO_UDP) unless there is one: 0, -ENETDOWN if
 // the host is gone, or the error that the host named.
 int nt_process_attach(uint32_t protocol);
+// In a child of fork(): whoever was attaching is not there.
+void nt_process_child(void);
 
 // Maps shared memory that a child of fork() doesn't inherit: it has no business there, and the
 // parent's fork is quick. A core dump leaves it out: writing one would touch, and so allocate,
