@@ -505,7 +505,7 @@ int nt_shutdown(int fd, int how)
     return result;
 }
 
-// -- Names and options -----------------------------------------------------------------------
+// -- Names -----------------------------------------------------------------------------------
 
 // Of a pumped socket: what it was called.
 static int pumped_name(int fd, const struct nt_endpoint *name, struct sockaddr *address,
@@ -514,14 +514,6 @@ static int pumped_name(int fd, const struct nt_endpoint *name, struct sockaddr *
     if (address == NULL || length == NULL)
         return -EFAULT;
     nt_endpoint_to_sockaddr(name, nt_fd_get(fd)->sock.family, address, length);
-    return 0;
-}
-
-// An option of a pumped socket that its stand-in does not have: it stays at what it is.
-static int pumped_option(void *value, socklen_t *length)
-{
-    if (value != NULL && length != NULL)
-        memset(value, 0, *length);
     return 0;
 }
 
@@ -557,43 +549,6 @@ int nt_getpeername(int fd, struct sockaddr *address, socklen_t *length)
     result = address == NULL || length == NULL ? -EFAULT
                                                : nt_sock_getpeername(&file->sock, address, length);
     called(nt_thread_self());
-    nt_file_drop(file);
-    return result;
-}
-
-int nt_getsockopt(int fd, int level, int name, void *value, socklen_t *length)
-{
-    struct nt_file *file;
-    if (level != SOL_SOCKET && nt_share_is_pumped(fd))
-        return pumped_option(value, length);
-    int result = nt_socket_hold(fd, "getsockopt", &file);
-    if (result != 0)
-        return result;
-    result = value == NULL || length == NULL
-                 ? -EFAULT
-                 : nt_sock_getsockopt(&file->sock, level, name, value, length);
-    if (result == -ENOPROTOOPT)
-        nt_log_once("getsockopt: level %d, option %d is not supported", level, name);
-    called(nt_thread_self());
-    nt_file_drop(file);
-    return result;
-}
-
-int nt_setsockopt(int fd, int level, int name, const void *value, socklen_t length)
-{
-    struct nt_file *file;
-    if (level != SOL_SOCKET && nt_share_is_pumped(fd))
-        return pumped_option(NULL, NULL);
-    int result = nt_socket_hold(fd, "setsockopt", &file);
-    if (result != 0)
-        return result;
-    struct nt_thread *self = nt_thread_self();
-    result = value == NULL && length != 0
-                 ? -EFAULT
-                 : nt_sock_setsockopt(&file->sock, level, name, value, length, &self->wake);
-    if (result == -ENOPROTOOPT)
-        nt_log_once("setsockopt: level %d, option %d is not supported", level, name);
-    called(self);
     nt_file_drop(file);
     return result;
 }

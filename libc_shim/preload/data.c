@@ -94,6 +94,13 @@ static int would_block(struct nt_thread *self, struct nt_file *file, bool nonblo
 
 // -- Receiving -------------------------------------------------------------------------------
 
+// Nothing to read but an error or the end.
+static bool is_ending(struct nt_file *file)
+{
+    return nt_sock_rx_bytes(&file->sock) == 0 &&
+           (nt_sock_poll(&file->sock) & (POLLERR | POLLHUP | POLLRDHUP)) != 0;
+}
+
 // For calls that may wait. Out of line: what programs call most often does not.
 static __attribute__((noinline)) ssize_t
 receive_patiently(struct nt_thread *self, struct nt_file *file, const struct iovec *iov, int count,
@@ -115,15 +122,15 @@ receive_patiently(struct nt_thread *self, struct nt_file *file, const struct iov
         }
         if (got > 0) {
             total += got;
-            if (!rest_advance(&rest, (size_t)got))
-                return total;
+            if (!rest_advance(&rest, (size_t)got) || is_ending(file))
+                return total; // tcp_recvmsg(): the error is the next call's
             continue;
         }
         if (got == -EAGAIN)
             got = would_block(self, file, false, POLLIN, file->sock.rcvtimeo_ns, &deadline_ns);
         else if (got == 0)
             return total;
-        if (got != 0)
+        if (got != 0 || (total > 0 && is_ending(file)))
             return total > 0 ? total : got;
     }
 }
@@ -254,6 +261,9 @@ again:;
 int nt_data_recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
                      const struct timespec *timeout)
 {
+    if (timeout != NULL &&
+        (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000))
+        return -EINVAL;
     // Linux looks at the time between messages only (recvmmsg(2), BUGS).
     uint64_t deadline_ns = nt_deadline_of(timeout);
     unsigned done = 0;
@@ -316,6 +326,8 @@ static ssize_t send_all(struct nt_thread *self, struct nt_file *file, const stru
         if (sent == -EAGAIN)
             sent =
                 would_block(self, file, nonblocking, POLLOUT, file->sock.sndtimeo_ns, &deadline_ns);
+        if (sent == 0 && total > 0 && (nt_sock_poll(&file->sock) & POLLERR) != 0)
+            return total; // tcp_sendmsg(): the error is the next call's
         if (sent != 0)
             return total > 0 ? total : sent;
     }

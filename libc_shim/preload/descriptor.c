@@ -157,8 +157,10 @@ static int set_flags(struct nt_file *file, int fd, int flags)
 {
     if (file->kind == NT_FILE_EPOLL || file->kind == NT_FILE_PUMPED)
         return answer(nt_real.fcntl(fd, F_SETFL, (void *)(intptr_t)flags));
-    if ((flags & O_ASYNC) != 0)
+    if ((flags & O_ASYNC) != 0) {
         nt_log_once("fcntl: O_ASYNC on a newtos socket is not supported");
+        return -EINVAL;
+    }
     file->nonblocking = (flags & O_NONBLOCK) != 0;
     return 0;
 }
@@ -234,6 +236,13 @@ static int ioctl_socket(struct nt_file *file, int fd, unsigned long request, voi
         memcpy(&on, arg, sizeof on);
         file->nonblocking = on != 0;
         return 0;
+    case FIOASYNC: // as O_ASYNC
+        if (arg == NULL)
+            return -EFAULT;
+        memcpy(&on, arg, sizeof on);
+        if (on != 0)
+            nt_log_once("ioctl: FIOASYNC on a newtos socket is not supported");
+        return on == 0 ? 0 : -EINVAL;
     case FIOCLEX:
     case FIONCLEX:
         nt_fd_cloexec[fd] = request == FIOCLEX;

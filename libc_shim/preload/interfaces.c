@@ -15,7 +15,8 @@
 #include <sys/ioctl.h>
 
 enum {
-    ADDRESSES_MAX = 64, // a host has at most 32 (newtos_py/net/netconf.h)
+    ADDRESSES_MAX = 64,  // a host has at most 32 (newtos_py/net/netconf.h)
+    QUEUE_LENGTH = 1000, // what Linux says of most devices
 };
 
 struct address {
@@ -26,6 +27,7 @@ struct address {
     int family;
     int prefix_bits;
     uint8_t bytes[16]; // 4 of them for AF_INET
+    uint8_t mac[6];
 };
 
 struct addresses {
@@ -50,8 +52,10 @@ static bool parse_line(const char *line, struct addresses *list)
     struct address *entry = &list->entry[list->count];
     char text[INET6_ADDRSTRLEN + 1];
     memset(entry, 0, sizeof *entry);
-    if (sscanf(line, "%15s %46[^/]/%d %i %d", entry->name, text, &entry->prefix_bits,
-               (int *)&entry->flags, &entry->mtu) != 5)
+    if (sscanf(line, "%15s %46[^/]/%d %i %d %hhx:%hhx:%hhx:%hhx:%hhx:%hhx", entry->name, text,
+               &entry->prefix_bits, (int *)&entry->flags, &entry->mtu, &entry->mac[0],
+               &entry->mac[1], &entry->mac[2], &entry->mac[3], &entry->mac[4],
+               &entry->mac[5]) < 5) // loopback has no hardware address
         return false;
     entry->family = strchr(text, ':') != NULL ? AF_INET6 : AF_INET;
     int bits = entry->family == AF_INET6 ? 128 : 32;
@@ -289,6 +293,25 @@ static int answer_about(unsigned long request, struct ifreq *ask_for, const stru
         mask_bytes(mask, 4, entry->prefix_bits);
         put_ipv4(&ask_for->ifr_netmask, mask);
         return 0;
+    case SIOCGIFBRDADDR:
+        mask_bytes(mask, 4, entry->prefix_bits);
+        for (int i = 0; i < 4; i++)
+            mask[i] =
+                (entry->flags & IFF_BROADCAST) != 0 ? (uint8_t)(entry->bytes[i] | ~mask[i]) : 0;
+        put_ipv4(&ask_for->ifr_broadaddr, mask);
+        return 0;
+    case SIOCGIFHWADDR:
+        memset(&ask_for->ifr_hwaddr, 0, sizeof ask_for->ifr_hwaddr);
+        ask_for->ifr_hwaddr.sa_family =
+            (entry->flags & IFF_LOOPBACK) != 0 ? ARPHRD_LOOPBACK : ARPHRD_ETHER;
+        memcpy(ask_for->ifr_hwaddr.sa_data, entry->mac, sizeof entry->mac);
+        return 0;
+    case SIOCGIFMETRIC:
+        ask_for->ifr_metric = 0;
+        return 0;
+    case SIOCGIFTXQLEN:
+        ask_for->ifr_qlen = QUEUE_LENGTH;
+        return 0;
     default:
         return -ENOTTY;
     }
@@ -305,7 +328,18 @@ int nt_interface_ioctl(unsigned long request, void *arg)
     case SIOCGIFMTU:
     case SIOCGIFADDR:
     case SIOCGIFNETMASK:
+    case SIOCGIFBRDADDR:
+    case SIOCGIFHWADDR:
+    case SIOCGIFMETRIC:
+    case SIOCGIFTXQLEN:
         break;
+    case SIOCSIFADDR:
+    case SIOCSIFBRDADDR:
+    case SIOCSIFNETMASK:
+    case SIOCSIFFLAGS:
+    case SIOCSIFMTU:
+    case SIOCSIFHWADDR:
+        return -EPERM; // the topology says
     default:
         return -ENOTTY;
     }

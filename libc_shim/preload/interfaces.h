@@ -1,7 +1,7 @@
 // interfaces.h: the host's own network interfaces: getifaddrs, if_nametoindex, SIOCGIF....
 //
-// The syscall server lists them (IFADDRS) as lines "name address/prefix flags mtu"; an interface's
-// index is its place among the names in that list, from 1 on.
+// The syscall server lists them (IFADDRS) as lines "name address/prefix flags mtu [mac]"; an
+// interface's index is its place among the names in that list, from 1 on.
 #ifndef NT_PRELOAD_INTERFACES_H
 #define NT_PRELOAD_INTERFACES_H
 

@@ -24,6 +24,13 @@ struct nt_sock_context nt_context;
 static pthread_once_t start_once = PTHREAD_ONCE_INIT;
 static pthread_mutex_t attach_lock = PTHREAD_MUTEX_INITIALIZER;
 
+static uint64_t realtime_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 static void start(void)
 {
     nt_real_resolve();
@@ -34,6 +41,7 @@ static void start(void)
     nt_log_open();
     nt_stats_open();
     nt_sock_context_init(&nt_context, nt_yield);
+    nt_context.realtime_ns = realtime_ns;
     nt_fork_open();
     (void)nt_control_open(); // what it means that the host is gone, the first socket() says
     if (nt_control_has_token())

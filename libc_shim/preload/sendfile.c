@@ -69,6 +69,23 @@ static ssize_t move_all(struct nt_file *file, const struct source *source, size_
     return total;
 }
 
+// What is read at once is one datagram.
+static ssize_t move_datagrams(int out, const struct source *source, size_t bytes)
+{
+    uint8_t buffer[BUFFER_BYTES];
+    ssize_t total = 0;
+    while ((size_t)total < bytes) {
+        size_t left = bytes - (size_t)total;
+        ssize_t got = read_source(source, buffer, left < BUFFER_BYTES ? left : BUFFER_BYTES);
+        if (got > 0)
+            got = nt_data_send(out, buffer, (size_t)got, 0, NULL, 0);
+        if (got <= 0)
+            return total > 0 ? total : got;
+        total += got;
+    }
+    return total;
+}
+
 ssize_t nt_sendfile(int out, int in, off_t *at, size_t bytes)
 {
     struct nt_file *file;
@@ -80,7 +97,8 @@ ssize_t nt_sendfile(int out, int in, off_t *at, size_t bytes)
     int saved = errno;
     const struct source source = {.fd = in, .at = at};
     nt_thread_self()->count[NT_COUNT_USER]++;
-    result = file->sock.type == SOCK_STREAM ? move_all(file, &source, bytes) : -EINVAL;
+    result = file->sock.type == SOCK_STREAM ? move_all(file, &source, bytes)
+                                            : move_datagrams(out, &source, bytes);
     errno = saved;
     result = nt_data_sent(file, result, 0);
     nt_file_drop(file);
@@ -105,7 +123,7 @@ static int wait_for_pipe(int pipe, short events, bool nonblocking)
     return nt_real.poll(&wanted, 1, -1) > 0 ? 0 : -errno;
 }
 
-static ssize_t pipe_to_socket(struct nt_file *file, int pipe, size_t bytes, unsigned flags)
+static ssize_t pipe_to_socket(int out, struct nt_file *file, int pipe, size_t bytes, unsigned flags)
 {
     struct nt_thread *self = nt_thread_self();
     const struct source source = {.fd = pipe};
@@ -113,6 +131,8 @@ static ssize_t pipe_to_socket(struct nt_file *file, int pipe, size_t bytes, unsi
     int send_flags = (flags & SPLICE_F_MORE) != 0 ? MSG_MORE : 0;
     ssize_t total = 0;
     int result = wait_for_pipe(pipe, POLLIN, nonblocking);
+    if (result == 0 && file->sock.type != SOCK_STREAM)
+        return move_datagrams(out, &source, bytes < BUFFER_BYTES ? bytes : BUFFER_BYTES);
     while (result == 0 && (size_t)total < bytes) {
         ssize_t moved = move_piece(self, file, &source, bytes - (size_t)total, send_flags);
         nt_process_flush(self);
@@ -136,7 +156,7 @@ static ssize_t socket_to_pipe(int in, struct nt_file *file, int pipe, size_t byt
     uint8_t buffer[BUFFER_BYTES];
     bool nonblocking = (flags & SPLICE_F_NONBLOCK) != 0;
     if (file->sock.type != SOCK_STREAM)
-        return -EINVAL;
+        return -EINVAL; // udp_prot_ops has no splice_read
     ssize_t got =
         nt_data_recv(in, buffer, bytes < BUFFER_BYTES ? bytes : BUFFER_BYTES, MSG_PEEK, NULL, NULL);
     if (got <= 0)
@@ -158,8 +178,10 @@ ssize_t nt_splice(int in, off_t *in_at, int out, off_t *out_at, size_t bytes, un
     struct stat st;
     if (!nt_fd_is_kernel(pipe) || nt_real.fstat(pipe, &st) != 0 || !S_ISFIFO(st.st_mode))
         return -EINVAL; // one end must be a pipe
+    if ((from_socket ? out_at : in_at) != NULL)
+        return -ESPIPE; // the pipe's
     if (in_at != NULL || out_at != NULL)
-        return -ESPIPE;
+        return -EINVAL; // a socket has no positions (FMODE_PREAD, FMODE_PWRITE)
     ssize_t result = nt_socket_hold(from_socket ? in : out, "splice", &file);
     if (result != 0)
         return result;
@@ -169,7 +191,7 @@ ssize_t nt_splice(int in, off_t *in_at, int out, off_t *out_at, size_t bytes, un
         result = 0;
     else
         result = from_socket ? socket_to_pipe(in, file, pipe, bytes, flags)
-                             : pipe_to_socket(file, pipe, bytes, flags);
+                             : pipe_to_socket(out, file, pipe, bytes, flags);
     errno = saved;
     if (!from_socket)
         result = nt_data_sent(file, result, 0);

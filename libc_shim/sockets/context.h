@@ -38,6 +38,8 @@ struct nt_sock_context {
     // Called by a thread that waits for a lock for long; NULL: keep spinning. The shim puts
     // sched_yield here.
     void (*yield)(void);
+    // CLOCK_REALTIME in ns, for SO_TIMESTAMP; NULL: there is none.
+    uint64_t (*realtime_ns)(void);
     uint32_t asleep[256]; // by event queue: somebody sleeps on it; what a new area's flags start as
     struct nt_sock_area area[16];
 };

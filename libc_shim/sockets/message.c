@@ -1,5 +1,7 @@
 // message.c: the send and recv calls as programs know them: flags, names, control data.
 #include <sys/socket.h>
+#include <sys/time.h>
+#include <time.h>
 
 #include "libc_shim/sockets/inner.h"
 
@@ -163,10 +165,26 @@ static void put_control(struct msghdr *message, size_t *used, int level, int typ
     *used += space < room ? space : room;
 }
 
+// __sock_recv_timestamp(), for a datagram that came before the option was set: the time is now.
+static void put_timestamp(const struct nt_sock *sock, struct msghdr *message, size_t *used)
+{
+    if (sock->area->context->realtime_ns == NULL)
+        return;
+    uint64_t ns = sock->area->context->realtime_ns();
+    const struct timespec time = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
+    const struct timeval coarse = {time.tv_sec, time.tv_nsec / 1000};
+    if ((sock->flags & NT_SOCKF_TIMESTAMPNS) != 0)
+        put_control(message, used, SOL_SOCKET, SO_TIMESTAMPNS, &time, sizeof time);
+    else
+        put_control(message, used, SOL_SOCKET, SO_TIMESTAMP, &coarse, sizeof coarse);
+}
+
 static void put_controls(const struct nt_sock *sock, struct msghdr *message,
                          const struct nt_sock_received *received)
 {
     size_t used = 0;
+    if ((sock->flags & (NT_SOCKF_TIMESTAMP | NT_SOCKF_TIMESTAMPNS)) != 0)
+        put_timestamp(sock, message, &used);
     if ((sock->flags & NT_SOCKF_PKTINFO) != 0) {
         struct in_pktinfo info = {.ipi_ifindex = 0};
         memcpy(&info.ipi_addr, received->local_addr + 12, 4);

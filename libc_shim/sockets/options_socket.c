@@ -18,7 +18,6 @@ enum { // Linux's defaults: net.ipv4.tcp_wmem[1], tcp_rmem[1], net.core.[rw]mem_
 enum {
     NT_SO_NO_CHECK = 11,
     NT_SO_BSDCOMPAT = 14,
-    NT_SO_BINDTOIFINDEX = 62,
     NT_SO_RCVTIMEO_NEW = 66,
     NT_SO_SNDTIMEO_NEW = 67,
     NT_SO_PREFER_BUSY_POLL = 69,

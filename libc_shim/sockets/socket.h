@@ -280,6 +280,8 @@ int nt_sock_getsockopt(struct nt_sock *sock, int level, int name, void *value, s
 int nt_sock_setsockopt(struct nt_sock *sock, int level, int name, const void *value,
                        socklen_t length, struct nt_sock_wake *wake);
 
+enum { NT_SO_BINDTOIFINDEX = 62 }; // not in every libc; SO_BINDTODEVICE with a name is the caller's
+
 int nt_sock_rx_bytes(struct nt_sock *sock); // FIONREAD: bytes, or the next datagram's; -EINVAL
 int nt_sock_tx_bytes(struct nt_sock *sock); // SIOCOUTQ
 

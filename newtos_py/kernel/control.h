@@ -17,8 +17,8 @@
 //   UNLISTEN   slot, generation;                       this program no longer accepts there (the
 //              arg: 1: shutdown(), for everybody       last one: the port is free)
 //   RESOLVE    text: name; arg: address family         text: numeric addresses, one a line
-//   IFADDRS    -                                       text: "name address/prefix flags mtu", one
-//                                                      a line
+//   IFADDRS    -                                       text: "name address/prefix flags mtu
+//                                                      [mac]", one a line
 //   TOKEN      text: struct nt_shared_socket, many;    no reply
 //              arg: enum nt_token_flags (a connection)
 //   LEAVE      text: one struct nt_shared_socket       arg: 1: nobody else holds it

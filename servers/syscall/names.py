@@ -35,7 +35,7 @@ def resolve(name: str, hosts: Sequence[HostName], hosts_file: Path = HOSTS_FILE)
 
 
 def interface_lines(net: NetConfig) -> list[str]:
-    """Describe all addresses: "name address/prefix flags mtu"."""
+    """Describe all addresses: "name address/prefix flags mtu", and " mac" where there is one."""
     by_index = {interface.index: interface for interface in net.interfaces}
     lines = [_LOOPBACK_LINE]
     for local in net.addresses:
@@ -43,7 +43,8 @@ def interface_lines(net: NetConfig) -> list[str]:
         name, mtu = (interface.name, interface.mtu) if interface is not None else ("lo", 65535)
         flags = _OTHER_FLAGS if interface is not None else _IFF_UP | _IFF_LOOPBACK | _IFF_RUNNING
         bits = local.prefix_bits - _MAPPED_BITS
-        lines.append(f"{name} {_text(local.address)}/{bits} {flags} {mtu}")
+        mac = f" {interface.mac.hex(':')}" if interface is not None else ""
+        lines.append(f"{name} {_text(local.address)}/{bits} {flags} {mtu}{mac}")
     return lines
 
 

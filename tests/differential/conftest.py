@@ -1,6 +1,8 @@
 """Pairs of executors, on Linux and on hosts: over loopback, over a wire, and over TAP."""
 
+import itertools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,6 +27,8 @@ tap = {{ device = "newtos0", peer = "10.0.0.3/24" }}
 """
 EXECUTE = [sys.executable, "-P", EXECUTOR, "server=10.0.0.2", "client=10.0.0.3"]
 DEADLINE_S = 180
+NUMBERS = itertools.count()
+SCENARIOS = Path(__file__).parents[1] / "libc_shim" / "preload" / "scenarios"
 
 
 def run(*command: str, env: dict[str, str] | None = None) -> None:
@@ -51,10 +55,22 @@ def pair(hosts: ScratchHosts) -> Iterator[Pair]:
         yield both
 
 
+@pytest.fixture(scope="session")
+def scenarios(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The program of tests/libc_shim/preload/scenarios."""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None:
+        pytest.skip("not installed: a C compiler")
+    program = str(tmp_path_factory.mktemp("scenarios") / "scenarios")
+    run(compiler, "-std=gnu11", "-D_GNU_SOURCE", "-g", "-w", "-o", program,
+        *map(str, sorted(SCENARIOS.glob("*.c"))), "-lpthread")  # fmt: skip
+    return program
+
+
 @contextmanager
 def namespace(name: str) -> Iterator[list[str]]:
     """A network namespace; yields how to run something in it."""
-    full = f"nt{name}{os.getpid()}"
+    full = f"nt{name}{os.getpid()}n{next(NUMBERS)}"
     run("ip", "netns", "add", full)
     try:
         run("ip", "-n", full, "link", "set", "lo", "up")

@@ -126,13 +126,16 @@ def setsockopt(rng: Random) -> Call:
         (0, 1, ("10000000", "08000000")),  # IP_TOS
         (0, 2, ("05000000",)),  # IP_TTL
         (41, 49, ("01000000",)),  # IPV6_RECVPKTINFO
+        (1, 29, ("01000000",)),  # SO_TIMESTAMP
+        (1, 35, ("01000000", "00000000")),  # SO_TIMESTAMPNS
+        (1, 25, ("6e6f6e65", "")),  # SO_BINDTODEVICE: one that is not, any
     )
     level, name, values = rng.choice(options)
     return ["setsockopt", slot(rng), level, name, rng.choice(values)]
 
 
 def getsockopt(rng: Random) -> Call:
-    level, name = rng.choice(((1, 4), (1, 4), (1, 3), (1, 30), (1, 38), (1, 39), (41, 26)))
+    level, name = rng.choice(((1, 4), (1, 4), (1, 25), (1, 3), (1, 30), (1, 38), (1, 39), (41, 26)))
     return ["getsockopt", slot(rng), level, name, rng.choice((4, 4, 16, 0, 2))]
 
 
@@ -219,6 +222,30 @@ TWO_BEGINNINGS: tuple[list[Call], ...] = (
         ["client", "bind", 1, ["client", 2]],
     ],
 )
+
+
+# Names: four ports' worth of conflicts, on sockets of all kinds.
+KINDS = tuple((family, kind) for family in (INET, INET6) for kind in (STREAM, DGRAM))
+REUSE = (("setsockopt", 1, 2, "01000000"), ("setsockopt", 1, 15, "01000000"))
+NAMES = ("any", "any", "lo", "lo2", "any6", "any6", "mapped", "mapped_any")
+
+
+def make_binding(seed: int) -> list[Call]:
+    """The script of a seed: who may bind to which address and port, and listen, beside whom."""
+    rng = Random(seed)
+    script: list[Call] = []
+    for number in range(6):
+        script.append(["socket", number, *rng.choice(KINDS), 0])
+        wanted = [option for option in REUSE if rng.random() < 0.4]
+        script += [[option[0], number, *option[1:]] for option in wanted]
+        if rng.random() < 0.2:
+            script.append(["setsockopt", number, 41, 26, "01000000"])  # IPV6_V6ONLY
+        script.append(["bind", number, [rng.choice(NAMES), rng.choice((1, 1, 1, 2))]])
+        if rng.random() < 0.5:
+            script.append(["listen", number, 3])
+        if rng.random() < 0.2:
+            script.append(["close", rng.randrange(number + 1)])
+    return script
 
 
 def make_two(seed: int) -> list[Call]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from .pair import Call, Difference, Pair
-from .scripts import make, make_two, shrink
+from .scripts import make, make_binding, make_two, shrink
 
 A_RUN = 100
 TRIES = 3
@@ -33,6 +33,11 @@ def check(pair: Pair, seeds: range, make: Callable[[int], list[Call]] = make) ->
 @pytest.mark.parametrize("first", range(0, 600, A_RUN))
 def test_random_calls(pair: Pair, first: int) -> None:
     check(pair, range(first, first + A_RUN))
+
+
+@pytest.mark.parametrize("first", range(0, 300, A_RUN))
+def test_bindings_beside_each_other(pair: Pair, first: int) -> None:
+    check(pair, range(first, first + A_RUN), make_binding)
 
 
 @pytest.mark.slow

@@ -26,10 +26,11 @@ GROUPS = (
     "fresh_states connected_states datagram_states edges edges_of_room connecting_edges",
     "one_of_many ended_by_another cancel_points wide_select",
     "epoll_in_child nested_in_child closed_in_child",
+    "moving several questions",
 )
 NAMES = [name for group in GROUPS for name in group.split()]
 # The fake host has no pump, nobody joins a listening socket, and forks are one at a time there: see
-# test_sharing.py, tests/crash/test_waiting.py.
+# test_sharing.py, tests/crash/test_waiting.py, tests/differential/test_scenarios.py.
 REAL_HOSTS_ONLY = [
     "both_write",
     "both_read",
@@ -39,6 +40,8 @@ REAL_HOSTS_ONLY = [
     "listener_passed",
     "listen_in_child",
     "forks_and_threads",
+    # It does not reset.
+    "endings",
 ]
 
 

@@ -67,6 +67,7 @@ extern const struct scenario blocking_scenarios[];
 extern const struct scenario process_scenarios[];
 extern const struct scenario datagram_scenarios[];
 extern const struct scenario storm_scenarios[];
+extern const struct scenario calls_scenarios[];
 extern const struct scenario nested_scenarios[];
 extern const struct scenario levels_scenarios[];
 extern const struct scenario crowd_scenarios[];
