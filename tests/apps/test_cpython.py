@@ -24,13 +24,15 @@ from .cpython_differences import DIFFERENCES, NOT_RUN
 PYTHON = Path("/usr/bin/python3.11")
 SUITE = Path("/usr/lib/python3.11/test/test_socket.py")
 PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
-MODULE_DEADLINE_S = 280
+MODULE_DEADLINE_S = 500  # test_asyncio takes 80 s on a machine that does nothing else
 
 # Those that take a second or two in every run, the others with --slow.
 QUICK = ("test_epoll", "test_select", "test_httplib", "test_httpservers", "test_smtplib")
 SLOW = (
     "test_poll", "test_selectors", "test_socket", "test_socketserver", "test_asyncio",
-    "test_ftplib", "test_ssl", "test_xmlrpc",
+    "test_ftplib", "test_ssl", "test_xmlrpc", "test_asynchat", "test_asyncore", "test_docxmlrpc",
+    "test_imaplib", "test_nntplib", "test_os", "test_poplib", "test_robotparser", "test_telnetlib",
+    "test_urllib2_localnet", "test_wsgiref",
 )  # fmt: skip
 
 # From worst to best: a case with subtests is listed once for each that failed.
@@ -174,7 +176,7 @@ class TestOnBothSides:
         assert compare(module, *sides.run(module)) == []
 
     @pytest.mark.slow
-    @pytest.mark.timeout(2 * MODULE_DEADLINE_S + 60)
+    @pytest.mark.timeout(MODULE_DEADLINE_S + 60)
     @pytest.mark.parametrize("module", SLOW)
     def test_slow(self, sides: Sides, module: str) -> None:
         assert compare(module, *sides.run(module)) == []
