@@ -1,9 +1,11 @@
 // symbols_exec.c: the interposed symbols that start another program. See symbols.h.
 
 #include "libc_shim/preload/exec.h"
+#include "libc_shim/preload/shell.h"
 #include "libc_shim/preload/symbols.h"
 
 #include <alloca.h>
+#include <pthread.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -120,26 +122,35 @@ NT_SYMBOL(int, posix_spawn_file_actions_adddup2,
     return nt_real.posix_spawn_file_actions_adddup2(actions, fd, to);
 }
 
-// These two take the environment that there is.
 NT_SYMBOL(int, system, (const char *command))
 {
     struct nt_exec exec;
-    char **before = environ;
-    nt_exec_prepare(&exec, before, false);
-    environ = exec.environment;
-    int status = nt_real.system(command);
-    environ = before;
+    if (command == NULL || nt_fd_limit == 0)
+        return nt_real.system(command);
+    nt_exec_prepare(&exec, environ, false);
+    int status = nt_shell_run(command, exec.environment);
     nt_exec_undo(&exec);
     return status;
 }
+// It takes the environment that there is. Other threads may see it meanwhile, and keep parts of it
+// (setenv()): then it stays mapped.
 NT_SYMBOL(FILE *, popen, (const char *command, const char *mode))
 {
+    static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
     struct nt_exec exec;
+    if (nt_fd_limit == 0)
+        return nt_real.popen(command, mode);
+    (void)pthread_mutex_lock(&one_at_a_time);
     char **before = environ;
     nt_exec_prepare(&exec, before, false);
     environ = exec.environment;
     FILE *file = nt_real.popen(command, mode);
-    environ = before;
+    bool is_seen = !__libc_single_threaded || environ != exec.environment;
+    if (environ == exec.environment)
+        environ = before;
+    if (is_seen)
+        exec.mapped = NULL;
     nt_exec_undo(&exec);
+    (void)pthread_mutex_unlock(&one_at_a_time);
     return file;
 }

@@ -13,7 +13,7 @@ GROUPS = (
     "lowest closed duplicates ranges limit",
     "epoll_levels epoll_edges epoll_mixed epoll_wrong waking joining polls selects listening",
     "receiving interrupted accepting closing handlers forking_handlers",
-    "children unix_sockets by_number fortified",
+    "children unix_sockets by_number fortified shells",
     "datagrams ancillary",
     "storm together waiters",
     "nested_levels nested_edges nested_wrong fair closed_while_waiting threads_in_one in_several",

@@ -128,10 +128,40 @@ static void fortified(void)
     SAY(WIFSIGNALED(status) ? WTERMSIG(status) : -1);
 }
 
+static void *shell(void *command)
+{
+    (void)system(command);
+    return NULL;
+}
+
+// Two shells at once, the first of which ends first: the environment is what it was.
+static void shells(void)
+{
+    pthread_t threads[2];
+    char commands[2][64];
+    int started[2], ending[2][2], ends[2];
+    char byte;
+    connected(ends);
+    char **before = environ;
+    MUST(pipe(started));
+    for (int i = 0; i < 2; i++) {
+        MUST(pipe(ending[i]));
+        snprintf(commands[i], sizeof commands[i], "echo >&%d; read line <&%d", started[1],
+                 ending[i][0]);
+        MUST(pthread_create(&threads[i], NULL, shell, commands[i]));
+        MUST(read(started[0], &byte, 1));
+    }
+    SAY(environ == before);
+    for (int i = 0; i < 2; i++) {
+        MUST(write(ending[i][1], "\n", 1));
+        (void)pthread_join(threads[i], NULL);
+    }
+    SAY(environ == before);
+    SAY(getenv("NO_SUCH_VARIABLE") == NULL);
+}
+
 const struct scenario process_scenarios[] = {
-    {"children", children},
-    {"unix_sockets", unix_sockets},
-    {"by_number", by_number},
-    {"fortified", fortified},
-    {NULL, NULL},
+    {"children", children},   {"unix_sockets", unix_sockets},
+    {"by_number", by_number}, {"fortified", fortified},
+    {"shells", shells},       {NULL, NULL},
 };
