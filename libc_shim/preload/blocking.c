@@ -89,7 +89,6 @@ static bool lower(struct nt_sleep *sleep)
     if (sleep->shared == NULL)
         return true;
     nt_queue_wake(&nt_context, &sleep->shared->queue);
-    nt_event_queue_drain(sleep->shared);
     nt_shared_spread();
     return true;
 }
@@ -190,6 +189,8 @@ static int block_on(struct nt_thread *self, const struct nt_sleep *sleep, uint64
         nt_event_queue_drain(sleep->queue);
     if (ready > 0 && fds[1].revents != 0)
         nt_control_hung_up();
+    if (ready > 0 && fds[2].revents != 0)
+        nt_event_queue_drain(sleep->shared); // before the news is spread
     if (interruptions(self, restarts) != before)
         return -EINTR;
     if (ready < 0 && self->signals != signals)

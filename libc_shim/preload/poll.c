@@ -249,6 +249,8 @@ static int sleep_once(struct nt_thread *self, struct set *set, uint64_t deadline
         nt_signals_keep_out(self, critical);
         if (ready > 0 && own[0].revents != 0)
             nt_event_queue_drain(sleep.queue);
+        if (ready > 0 && own[1].revents != 0)
+            nt_event_queue_drain(sleep.shared); // before the news is spread
         if (ready > 0 && own[2].revents != 0)
             nt_control_hung_up();
     }

@@ -135,8 +135,8 @@ bool nt_queue_sleep(struct nt_sock_context *context, struct nt_queue *queue)
     if (queue->is_mute)
         return true;
     nt_spin_lock(&queue->lock, context->yield);
-    queue->sleepers++;
-    set_flags(context, queue->number, 1);
+    if (queue->sleepers++ == 0)
+        set_flags(context, queue->number, 1);
     nt_fence(); // the flags, before the last look (doorbell.h)
     bool nothing = !anything_set(context, queue);
     nt_spin_unlock(&queue->lock);

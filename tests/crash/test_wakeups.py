@@ -21,7 +21,8 @@ LOST_S = 30  # as in wakeups.h: how long it takes to say so
 SHORT_S, LONG_S = 7, 200
 
 seconds = pytest.mark.parametrize(
-    "seconds", [SHORT_S, pytest.param(LONG_S, marks=pytest.mark.slow)]
+    "seconds",
+    [SHORT_S, pytest.param(LONG_S, marks=[pytest.mark.slow, pytest.mark.timeout(2 * LONG_S)])],
 )
 
 
