@@ -77,6 +77,19 @@ void wait_sleeping(int threads)
     }
 }
 
+long fill_up(int fd)
+{
+    static char data[1 << 16];
+    struct pollfd room = {.fd = fd, .events = POLLOUT};
+    long total = 0;
+    ssize_t sent;
+    do {
+        while ((sent = write(fd, data, sizeof data)) > 0)
+            total += sent;
+    } while (poll(&room, 1, 50) == 1); // what was sent may still move on
+    return total;
+}
+
 bool read_all(int fd, void *buf, size_t bytes)
 {
     size_t done = 0;

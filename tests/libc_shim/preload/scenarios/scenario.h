@@ -86,6 +86,8 @@ int wait_for(int fd, short events);
 void wait_sleeping(int threads);
 // Reads until there are `bytes`; false at an end or error before.
 bool read_all(int fd, void *buf, size_t bytes);
+// Writes to a nonblocking socket until there is no room, and none comes: how much.
+long fill_up(int fd);
 // Prints a poll or epoll mask by names.
 void say_events(const char *what, unsigned events);
 
