@@ -60,8 +60,9 @@ struct nt_sleep {
 
 // Raises the flags of the queue, and of everybody's if any socket is in it or may come into it.
 // True: the caller may block. nt_sleep_leave() follows in any case; it spreads what was rung. Who
-// blocked on the eventfds themselves drains them before; in an epoll instance they are edges. False:
-// this is a child, forked in between: nothing of the sleep is left, the call ends with EINTR.
+// blocked on the eventfds themselves drains them before; in an epoll instance they are edges.
+// False: this is a child, forked in between: nothing of the sleep is left, the call ends with
+// EINTR.
 bool nt_sleep_enter(struct nt_sleep *sleep, struct nt_thread *self, struct nt_event_queue *queue);
 bool nt_sleep_leave(struct nt_sleep *sleep);
 // The same for a sleep in the kernel alone, outside of nt_block_begin() and nt_block_end().
