@@ -60,6 +60,8 @@ class _Pair:
 
     def step(self) -> None:
         """Do what can be done without waiting."""
+        if self.ends[0].fileno() < 0:  # what was seen at the other end has ended it
+            return
         try:
             for way in self._ways:
                 with contextlib.suppress(BlockingIOError):
@@ -110,8 +112,7 @@ def pump(commands: socket.socket) -> None:
     while selector.get_map():
         for key, _ in selector.select():
             if key.data is not None:
-                if key.fileobj in selector.get_map():  # not ended by its other end just now
-                    key.data.step()
+                key.data.step()
                 continue
             data, numbers, _, _ = socket.recv_fds(commands, 1, 2)
             if not data:

@@ -8,34 +8,61 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-static const char name[] = "NEWTOS_TOKEN=";
-static const char host_name[] = "NEWTOS_CONTROL=";
+// What every program on a host finds in its environment; as it was when this one started.
+enum { PRELOAD, CONTROL, HOST, KEPT };
+static const char *const kept_name[KEPT] = {"LD_PRELOAD=", "NEWTOS_CONTROL=", "NEWTOS_HOST="};
+static const char token_name[] = "NEWTOS_TOKEN=";
+static const char library[] = "libnewtos.so";
 
-enum { ENTRY_BYTES = 48 };
+enum { KEPT_BYTES = 1024, TOKEN_BYTES = 48 };
 
-static bool is_entry(const char *entry, const char *wanted, size_t length)
+static char kept[KEPT][KEPT_BYTES]; // "NAME=value", or empty
+
+void nt_exec_open(void)
 {
-    return strncmp(entry, wanted, length) == 0;
+    for (int i = 0; i < KEPT; i++) {
+        char name[32] = {0};
+        memcpy(name, kept_name[i], strlen(kept_name[i]) - 1);
+        const char *value = getenv(name);
+        if (value != NULL)
+            (void)snprintf(kept[i], KEPT_BYTES, "%s%s", kept_name[i], value);
+    }
 }
 
-static bool is_on_host(char *const environment[])
+static bool has_name(const char *entry, const char *name)
 {
-    for (; environment != NULL && *environment != NULL; environment++)
-        if (is_entry(*environment, host_name, sizeof host_name - 1))
-            return true;
-    return false;
+    return strncmp(entry, name, strlen(name)) == 0;
+}
+
+// The program's own entries, but for those that have to be others.
+static size_t copy_entries(char **entries, char *const *environment, bool *is_there)
+{
+    size_t used = 0;
+    for (; environment != NULL && *environment != NULL; environment++) {
+        bool is_whole = has_name(*environment, kept_name[PRELOAD])
+                            ? strstr(*environment, library) != NULL
+                            : true;
+        for (int i = 0; i < KEPT; i++)
+            is_there[i] = is_there[i] || (has_name(*environment, kept_name[i]) && is_whole);
+        if (is_whole && !has_name(*environment, token_name))
+            entries[used++] = *environment;
+    }
+    return used;
 }
 
 // Memory of our own: exec may run in a child of vfork() or in a signal handler.
-static void add_entry(struct nt_exec *exec, char *const environment[])
+static void make_environment(struct nt_exec *exec, char *const *environment)
 {
     size_t count = 0;
-    while (environment[count] != NULL)
+    bool is_there[KEPT] = {false};
+    while (environment != NULL && environment[count] != NULL)
         count++;
-    exec->bytes = (count + 2) * sizeof(char *) + ENTRY_BYTES;
+    exec->bytes = (count + KEPT + 2) * sizeof(char *) + TOKEN_BYTES;
     exec->mapped =
         mmap(NULL, exec->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (exec->mapped == MAP_FAILED) {
@@ -43,13 +70,16 @@ static void add_entry(struct nt_exec *exec, char *const environment[])
         return;
     }
     char **entries = exec->mapped;
-    char *own = (char *)(entries + count + 2);
-    size_t used = 0;
-    for (size_t i = 0; i < count; i++)
-        if (!is_entry(environment[i], name, sizeof name - 1))
-            entries[used++] = environment[i];
-    (void)snprintf(own, ENTRY_BYTES, "%s%s:%d", name, exec->is_token ? "token" : "door", exec->fd);
-    entries[used++] = own;
+    char *token = (char *)(entries + count + KEPT + 2);
+    size_t used = copy_entries(entries, environment, is_there);
+    for (int i = 0; i < KEPT; i++)
+        if (!is_there[i] && kept[i][0] != '\0')
+            entries[used++] = kept[i];
+    if (exec->fd >= 0) {
+        const char *kind = exec->is_token ? "token" : "door";
+        (void)snprintf(token, TOKEN_BYTES, "%s%s:%d", token_name, kind, exec->fd);
+        entries[used++] = token;
+    }
     entries[used] = NULL;
     exec->environment = entries;
 }
@@ -74,20 +104,15 @@ void nt_exec_prepare(struct nt_exec *exec, char *const *environment, bool all)
     if (nt_fd_limit == 0)
         return;
     set_placeholders(false);
-    if (!is_on_host(environment)) {
-        errno = saved;
-        return;
-    }
     if (nt_share_holds_any()) {
         exec->fd = nt_share_token_for_exec(all);
         exec->is_token = exec->fd >= 0;
     } else {
         exec->fd = nt_control_door();
     }
-    if (exec->fd >= 0) {
-        add_entry(exec, environment);
+    make_environment(exec, environment);
+    if (exec->fd >= 0)
         (void)nt_real.fcntl(exec->fd, F_SETFD, NULL);
-    }
     errno = saved;
 }
 

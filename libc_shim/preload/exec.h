@@ -7,8 +7,9 @@
 //     NEWTOS_TOKEN=token:N   its own, which holds the sockets that came along
 //     NEWTOS_TOKEN=door:N    one through which it may hand in its own (control.h): nothing came
 //
-// So it is admitted whatever user it has become. An environment without NEWTOS_CONTROL gets none:
-// that program is not on this host.
+// So it is admitted whatever user it has become. A program's children are on its host, as they
+// would be in its network namespace: what a program takes out of their environment (inetd and sshd
+// clean it) is put back: LD_PRELOAD, NEWTOS_CONTROL, NEWTOS_HOST.
 #ifndef NT_PRELOAD_EXEC_H
 #define NT_PRELOAD_EXEC_H
 
@@ -21,6 +22,9 @@ struct nt_exec {
     void *mapped;        // it, if it is not the program's own
     unsigned long bytes; // of `mapped`
 };
+
+// Remembers the environment that this program found.
+void nt_exec_open(void);
 
 // Before: opens what goes along. `all`: any socket may, as posix_spawn's actions say; else those
 // that are not close-on-exec.

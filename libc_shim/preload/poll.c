@@ -46,7 +46,7 @@ struct set {
 bool nt_poll_concerns(const struct pollfd *fds, nfds_t count)
 {
     for (nfds_t i = 0; i < count; i++)
-        if (fds[i].fd >= 0 && !nt_fd_is_kernel(fds[i].fd))
+        if (fds[i].fd >= 0 && !nt_fd_is_kernel(fds[i].fd) && !nt_share_is_pumped(fds[i].fd))
             return true;
     return false;
 }
@@ -408,7 +408,8 @@ bool nt_select_concerns(int count, const fd_set *r, const fd_set *w, const fd_se
     if (nt_fd_limit == 0)
         return false;
     for (int fd = 0; fd < count; fd++)
-        if (!nt_fd_is_kernel(fd) && (has(r, fd) || has(w, fd) || has(e, fd)))
+        if (!nt_fd_is_kernel(fd) && !nt_share_is_pumped(fd) &&
+            (has(r, fd) || has(w, fd) || has(e, fd)))
             return true;
     return false;
 }

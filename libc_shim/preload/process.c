@@ -4,6 +4,7 @@
 
 #include "libc_shim/preload/control.h"
 #include "libc_shim/preload/event_queue.h"
+#include "libc_shim/preload/exec.h"
 #include "libc_shim/preload/fork.h"
 #include "libc_shim/preload/log.h"
 #include "libc_shim/preload/numbers.h"
@@ -43,6 +44,7 @@ static void start(void)
     nt_sock_context_init(&nt_context, nt_yield);
     nt_context.realtime_ns = realtime_ns;
     nt_fork_open();
+    nt_exec_open();
     (void)nt_control_open(); // what it means that the host is gone, the first socket() says
     if (nt_control_has_token())
         nt_share_adopt();

@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -144,6 +145,7 @@
       (pid, file, actions, attr, argv, env))                                                       \
     X(int, posix_spawn_file_actions_adddup2,                                                       \
       (posix_spawn_file_actions_t * actions, int fd, int to), (actions, fd, to))                   \
+    X(int, setrlimit, (int resource, const struct rlimit *limit), (resource, limit))               \
     X(int, system, (const char *command), (command))                                               \
     X(FILE *, popen, (const char *command, const char *mode), (command, mode))                     \
     X(int, getaddrinfo,                                                                            \
@@ -185,6 +187,9 @@
       (path, flags, mode))                                                                       \
     X(int, openat, (int at, const char *path, int flags, ...),                                   \
       (int at, const char *path, int flags, mode_t mode), (at, path, flags, mode))               \
+    X(int, prctl, (int option, ...),                                                             \
+      (int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d),          \
+      (option, a, b, c, d))                                                                      \
     X(long, syscall, (long number, ...),                                                         \
       (long number, long a, long b, long c, long d, long e, long f), (number, a, b, c, d, e, f))
 

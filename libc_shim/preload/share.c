@@ -393,13 +393,14 @@ bool nt_share_is_pumped(int fd)
     return file >= NT_FD_FIRST && file->kind == NT_FILE_PUMPED;
 }
 
-static int take(int fd, struct nt_file *file)
+static int take(int fd, struct nt_file *file, uint32_t how)
 {
     struct nt_control_call call;
-    int result = nt_process_attach(protocol_of(file));
+    int result = how == NT_TAKE_PUMP ? 0 : nt_process_attach(protocol_of(file));
     if (result != 0)
         return result;
     nt_control_prepare(&call, NT_CTL_TAKE);
+    call.message.arg = how;
     call.message.protocol = protocol_of(file);
     call.send_fd = fd;
     put_image(&call, file); // for the pump
@@ -430,10 +431,10 @@ int nt_share_use(int fd, struct nt_file *file)
         break;
     case NT_FILE_LENT: // another thread was quicker, or its server lost it
         if (file->sock.phase != NT_SOCK_LISTENING && nt_sock_was_moved(&file->sock))
-            result = take(fd, file);
+            result = take(fd, file, 0);
         break;
     case NT_FILE_INHERITED:
-        result = file->inode != 0 ? take(fd, file) : -EOPNOTSUPP;
+        result = file->inode != 0 ? take(fd, file, 0) : -EOPNOTSUPP;
         break;
     case NT_FILE_PUMPED:
         result = (int)NT_IS_KERNELS;
@@ -446,6 +447,38 @@ int nt_share_use(int fd, struct nt_file *file)
     (void)pthread_mutex_unlock(&use_lock);
     errno = saved;
     return result;
+}
+
+// A connection that this process can go on with in a sandbox: not one that nobody connected.
+static bool is_connection(const struct nt_file *file)
+{
+    uint8_t phase = file->kind == NT_FILE_INHERITED ? file->sock.phase_before : file->sock.phase;
+    return file->sock.type == SOCK_STREAM && phase == NT_SOCK_CONNECTED;
+}
+
+void nt_share_before_sandbox(void)
+{
+    int saved = errno;
+    int highest = nt_load_relaxed(&nt_fd_highest);
+    for (int fd = 0; nt_fd_limit != 0 && fd <= highest; fd++) {
+        struct nt_file *file = nt_fd_get(fd) < NT_FD_FIRST ? NULL : nt_file_hold(fd);
+        if (file == NULL)
+            continue;
+        if (nt_file_may_be_shared(file) && is_connection(file)) {
+            struct nt_control_call call;
+            nt_control_prepare(&call, NT_CTL_TOKEN);
+            call.message.arg = NT_TOKEN_MORE;
+            list_new(&call, fd, file);
+            if (call.message.text_bytes != 0)
+                (void)nt_control_tell(&call);
+            nt_process_flush(nt_thread_self());
+            (void)pthread_mutex_lock(&use_lock);
+            (void)take(fd, file, NT_TAKE_PUMP);
+            (void)pthread_mutex_unlock(&use_lock);
+        }
+        nt_file_drop(file);
+    }
+    errno = saved;
 }
 
 int nt_file_hold_any(int fd, struct nt_file **file)

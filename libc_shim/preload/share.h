@@ -53,6 +53,11 @@ bool nt_share_is_pumped(int fd);
 // `file` is held and not simply a socket: makes it one. 0; NT_IS_KERNELS; -errno.
 int nt_share_use(int fd, struct nt_file *file);
 
+// This process is about to forbid itself what the shim needs to make sockets fast (new descriptors,
+// shared memory, some system calls): its connections become the kernel's, which it may go on to
+// read and write. As sshd does for its child before authentication.
+void nt_share_before_sandbox(void);
+
 // nt_file_hold() of what may be a socket or an epoll instance, for waiting: a socket that was not
 // used here so far is, from now on. 0; -EBADF; NT_IS_KERNELS (nothing is held then).
 int nt_file_hold_any(int fd, struct nt_file **file);

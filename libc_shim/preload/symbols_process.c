@@ -6,6 +6,7 @@
 #include "libc_shim/preload/symbols.h"
 
 #include <stdarg.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -19,6 +20,42 @@ NT_SYMBOL(_Noreturn void, _exit, (int status))
     __builtin_unreachable();
 }
 NT_SYMBOL(_Noreturn void, _Exit, (int status)) { nt_symbol__exit(status); }
+
+#define NT_VOID(call)                          \
+    do {                                       \
+        struct nt_thread *caller = nt_enter(); \
+        call;                                  \
+        nt_leave(caller);                      \
+    } while (0)
+
+// -- Sandboxes -------------------------------------------------------------------------------
+
+enum { FEW_DESCRIPTORS = 8 }; // nobody who sets such a limit means to open sockets
+
+NT_SYMBOL(int, setrlimit, (int resource, const struct rlimit *limit))
+{
+    if (nt_fd_limit != 0 && resource == RLIMIT_NOFILE && limit != NULL &&
+        limit->rlim_cur < FEW_DESCRIPTORS)
+        NT_VOID(nt_share_before_sandbox());
+    return nt_real.setrlimit(resource, limit);
+}
+NT_SYMBOL(int, setrlimit64, (int resource, const struct rlimit *limit))
+{
+    return nt_symbol_setrlimit(resource, limit);
+}
+
+NT_SYMBOL(int, prctl, (int option, ...))
+{
+    va_list args;
+    unsigned long x[4];
+    va_start(args, option);
+    for (int i = 0; i < 4; i++)
+        x[i] = va_arg(args, unsigned long);
+    va_end(args);
+    if (nt_fd_limit != 0 && option == PR_SET_SECCOMP)
+        NT_VOID(nt_share_before_sandbox());
+    return nt_real.prctl(option, x[0], x[1], x[2], x[3]);
+}
 
 // -- syscall() -------------------------------------------------------------------------------
 
@@ -161,6 +198,8 @@ NT_SYMBOL(long, syscall, (long number, ...))
     va_end(args);
     long result;
     if (nt_fd_limit != 0) {
+        if (number == SYS_seccomp)
+            NT_VOID(nt_share_before_sandbox());
         if (!nt_fd_is_kernel((int)x[0].number)) {
             struct nt_thread *caller = nt_enter();
             bool done = on_ours(number, x, &result);

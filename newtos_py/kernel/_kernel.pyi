@@ -85,6 +85,7 @@ class _Lib:
     NT_STATE_SENT: int
     NT_TAKE_LOOK: int
     NT_TAKE_RECEIVED: int
+    NT_TAKE_PUMP: int
     NT_TAKEN_SLOT: int
     NT_TAKEN_LISTENER: int
     NT_TAKEN_PUMPED: int

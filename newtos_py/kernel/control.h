@@ -28,6 +28,7 @@
 //   TAKE       (placeholder); arg: NT_TAKE_LOOK: the   arg: enum nt_taken; protocol, area, slot,
 //              state only, the socket is not used yet  generation; or text: the state
 //              (NT_TAKE_RECEIVED: it was in a message)
+//              or NT_TAKE_PUMP: it has to be pumped
 //   JOIN       slot as TAKE                            entries; slot, generation: its own, taken
 //              answered NT_TAKEN_LISTENER              (listener ring ro, claims rw): the program
 //                                                      may accept from this socket
@@ -71,7 +72,7 @@ enum nt_token_flags {
 };
 
 enum { NT_STATE_SENT = 1 };
-enum { NT_TAKE_LOOK = 1, NT_TAKE_RECEIVED = 2 };
+enum { NT_TAKE_LOOK = 1, NT_TAKE_RECEIVED = 2, NT_TAKE_PUMP = 3 };
 
 enum nt_taken {
     NT_TAKEN_SLOT = 1,     // it is in this slot of the program's area

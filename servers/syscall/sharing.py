@@ -181,7 +181,12 @@ class Sharing:
             if self._shares.find(shared.inode) is not shared:
                 return Reply(message.failed(errno.EBADF))  # the last who held it has left
             is_pump = program.pid == self._pump.pid
-            if not is_pump and (shared.is_pumped or self._is_used_by_two(program, shared)):
+            wants_pump = (
+                shared.is_pumped
+                or (message.arg == lib.NT_TAKE_PUMP and shared.listener is None)
+                or self._is_used_by_two(program, shared)
+            )
+            if wants_pump and not is_pump:
                 return await self._give_stand_in(program, message, shared, placeholder)
             return Reply(await self._take_locked(program, message, shared))
 
