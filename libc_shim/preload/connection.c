@@ -305,11 +305,16 @@ int nt_listen(int fd, int backlog)
 {
     struct nt_file *file;
     int saved = errno;
-    int result = nt_socket_hold(fd, "listen", &file);
-    if (result != 0)
-        return result;
-    result = listen_held(file, backlog);
-    nt_file_drop(file);
+    bool moved;
+    int result;
+    do {
+        result = nt_socket_hold(fd, "listen", &file);
+        if (result != 0)
+            return result;
+        result = listen_held(file, backlog);
+        moved = result != 0 && nt_share_was_taken(file, result);
+        nt_file_drop(file);
+    } while (moved);
     errno = saved;
     return result;
 }

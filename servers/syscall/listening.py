@@ -44,6 +44,20 @@ class Listening:
         if area is None or message.protocol != TCP:
             return Reply(message.failed(errno.EOPNOTSUPP))
         owner = Owner(area.area, message.slot, message.generation)
+        shared = self._shares.at(TCP, owner.area, owner.slot, owner.generation)
+        if shared is None:
+            return await self._listen(program, message, owner)
+        async with shared.lock:
+            reply = await self._listen(program, message, owner)
+            listens = self._listeners.find(owner)
+            if listens is not None and shared.listener is None:
+                # Others hold it since it was only bound: from now on, a listener.
+                await self.hold(listens.listener)
+                shared.listener = listens.listener
+                self._shares.keep(shared)
+        return reply
+
+    async def _listen(self, program: Program, message: ControlMessage, owner: Owner) -> Reply:
         listener = self._listeners.find(owner)
         if listener is None:
             listener = self._make_listener(owner, message.arg)

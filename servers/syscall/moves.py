@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from newtos_py.servers.syscall.control import Endpoint
 from newtos_py.servers.syscall.shares import Place, Shared, Shares
-from newtos_py.servers.syscall.slots import close_slot, copy_slot, local_name
+from newtos_py.servers.syscall.slots import close_slot, copy_slot, is_connected, local_name
 from newtos_py.servers.syscall.transport import Request
 
 from newtos_py.kernel import messages as m
@@ -86,6 +86,11 @@ class Mover:
         """Its own address and port, as its server knows them."""
         area = self._area_at(place, protocol)
         return local_name(area, place.slot) if area is not None else Endpoint()
+
+    def is_connected(self, place: Place, protocol: int) -> bool:
+        """Whether it has a peer, as its server knows."""
+        area = self._area_at(place, protocol)
+        return area is not None and is_connected(area, place.slot)
 
     def close(self, place: Place, protocol: int) -> None:
         """Say CLOSE in a slot for a program that holds its socket no longer."""

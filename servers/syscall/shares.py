@@ -116,6 +116,14 @@ class Shares:
         """What is in the area of a program, whether it holds it or has left it."""
         return [each for each in self._by_inode.values() if each.place.program == program]
 
+    def at(self, protocol: int, area: int, slot: int, generation: int) -> Shared | None:
+        """The socket in a slot, if it is one of those that programs may share."""
+        for each in self._by_inode.values():
+            place = each.place
+            if (each.protocol, place.area, place.slot) == (protocol, area, slot):
+                return each if place.generation == generation else None
+        return None
+
     def all(self) -> list[Shared]:
         """All sockets."""
         return list(self._by_inode.values())

@@ -198,6 +198,8 @@ class Sharing:
             and other not in (program.number, NOBODY)
             and self._shares.is_held_by(other, shared)
             and not self._is_ending(other)
+            # Without a peer there is nothing to carry: it goes to and fro, until it listens.
+            and (shared.protocol != TCP or self._mover.is_connected(shared.place, TCP))
         )
 
     async def _give_stand_in(

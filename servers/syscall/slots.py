@@ -49,6 +49,12 @@ def local_name(area: m.KeepArea, slot: int) -> Endpoint:
         return read_endpoint(block.local)
 
 
+def is_connected(area: m.KeepArea, slot: int) -> bool:
+    """Whether the server shows a peer in a slot."""
+    with _server_block(area, slot) as block:
+        return bool(block.remote.port != 0)
+
+
 def close_slot(area: m.KeepArea, slot: int, generation: int) -> bool:
     """Say CLOSE in a program's slot; False if it is of another generation. Ring the server then."""
     with _block(area, slot) as block:

@@ -35,6 +35,7 @@ REAL_HOSTS_ONLY = [
     "both_write",
     "both_read",
     "workers",
+    "workers_listen",
     "listener_left_behind",
     "listener_over_exec",
     "listener_passed",

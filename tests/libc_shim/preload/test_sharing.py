@@ -15,7 +15,7 @@ GROUPS = (
     "child_serves child_goes_on parent_exits child_closes in_turn child_closes_all child_shuts",
     "child_drops duplicates_inherited child_polls grandchild",
     "exec_on_stdin exec_self exec_fails spawned shell_on_socket system_on_socket",
-    "workers listener_left_behind listener_over_exec listener_passed",
+    "workers workers_listen listener_left_behind listener_over_exec listener_passed",
     "passed passed_to_oneself both_write both_read",
 )
 NAMES = [name for group in GROUPS for name in group.split()]

@@ -712,6 +712,38 @@ static void workers(void)
     SAY(connect(fd, (struct sockaddr *)&name, sizeof name)); // the last one has closed
 }
 
+static void listen_and_work(int ends[2])
+{
+    if (listen(ends[0], CLIENTS) != 0)
+        _exit(7);
+    MUST(write(ends[1], "l", 1));
+    work(ends);
+}
+
+// A master that only binds, and workers that all listen: Node.js's cluster.
+static void workers_listen(void)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof name;
+    char listening[WORKERS];
+    pid_t pids[WORKERS];
+    int tube[2];
+    MUST(pipe(tube));
+    int fd = MUST(socket(AF_INET, SOCK_STREAM, 0));
+    MUST(bind(fd, (struct sockaddr *)&name, sizeof name));
+    MUST(getsockname(fd, (struct sockaddr *)&name, &length));
+    for (int i = 0; i < WORKERS; i++)
+        pids[i] = in_child(listen_and_work, (int[2]){fd, tube[1]});
+    SAY(read_all(tube[0], listening, WORKERS));
+    MUST(close(fd));
+    for (int i = 0; i < CLIENTS; i++)
+        ask(&name);
+    for (int i = 0; i < WORKERS; i++)
+        say_end_of(pids[i]);
+    fd = MUST(socket(AF_INET, SOCK_STREAM, 0));
+    SAY(connect(fd, (struct sockaddr *)&name, sizeof name)); // the last one has closed
+}
+
 // Who made it listen is gone before anybody accepts.
 static void listener_left_behind(void)
 {
@@ -782,6 +814,7 @@ const struct scenario share_scenarios[] = {
     {"both_write", both_write},
     {"both_read", both_read},
     {"workers", workers},
+    {"workers_listen", workers_listen},
     {"listener_left_behind", listener_left_behind},
     {"listener_over_exec", listener_over_exec},
     {"listener_passed", listener_passed},
