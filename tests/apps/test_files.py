@@ -133,7 +133,11 @@ def test_git_over_its_daemon(wire_hosts: Any, repositories: Path) -> None:
         (work / "more").write_bytes(random.Random(4).randbytes(500_000))
         git(work, "add", ".")
         git(work, "commit", "-q", "-m", "second")
-        git(work, "push", "-q", "../served.git", "main")
+        wire_hosts.ask("git", "-C", str(work), "push", "-q", url, "main")
+        assert git(repositories / "served.git", "rev-parse", "main") == git(
+            work, "rev-parse", "main"
+        )
+
         wire_hosts.ask("git", "-C", str(clone), "fetch", "-q")
         assert git(clone, "rev-parse", "origin/main") == git(work, "rev-parse", "main")
         assert git(work, "rev-parse", "main").strip() in wire_hosts.ask("git", "ls-remote", url)
