@@ -15,6 +15,7 @@ class _Lib:
     NT_REQ_UNLISTEN: int
     NT_REQ_AREA_DEAD: int
     NT_REQ_AREA_NEW: int
+    NT_REQ_JOIN: int
     NT_NEVER: int
     def nt_sim_host_new(self, config: _C) -> _C: ...
     def nt_sim_host_free(self, host: _C) -> None: ...
