@@ -20,7 +20,12 @@ PORT, CONNECTIONS = 8900, 32
 SECONDS = int(os.environ.get("NEWTOS_RELOAD_S", "60"))
 CLOSE, KEEP = "Connection: close", "Connection: keep-alive"
 
-pytestmark = [pytest.mark.apps("nginx", "wrk", "ip"), pytest.mark.root, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.apps("nginx", "wrk", "ip"),
+    pytest.mark.root,
+    pytest.mark.slow,
+    pytest.mark.timeout(5 * SECONDS + 120),
+]
 
 
 @pytest.fixture
@@ -94,7 +99,7 @@ def on_linux(namespace: str, config: Path, header: str) -> dict[str, int]:
                 [*inside, *wrk("127.0.0.1", header)], stdout=subprocess.PIPE, text=True
             )
             said, count = reload_each_second(asking, master.pid)
-            assert count >= SECONDS - 1
+            assert count >= SECONDS * 3 // 4
         finally:
             master.terminate()
     return failures(said)
@@ -108,7 +113,7 @@ def test_reloads_each_second(hosts: Any, namespace: str, header: str) -> None:
         said, count = reload_each_second(
             hosts.start(hosts.client, *wrk("10.0.0.2", header)), master.pid
         )
-        assert count >= SECONDS - 1
+        assert count >= SECONDS * 3 // 4
     hosts.await_nothing_left()
     ours, theirs = failures(said), on_linux(namespace, config, header)
     print(f"{header}: {count} reloads, newtos {ours}, Linux {theirs}")

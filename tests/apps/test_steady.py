@@ -25,7 +25,7 @@ SLACK_KB = 4096
 AT_ONCE = 64
 DESCRIPTORS = 2 * AT_ONCE + 64
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(10 * ROUNDS * ROUND_S + 300)]
 
 
 @dataclass(frozen=True)
