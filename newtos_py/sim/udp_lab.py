@@ -83,12 +83,14 @@ class Reply:
     error: int
     addr: str
     port: int
+    slot: int = 0
+    generation: int = 0
 
 
 class Socket:
     """A datagram socket of a played program, by the rules of area.h."""
 
-    def __init__(self, program: "Program", slot: int) -> None:
+    def __init__(self, program: "Program", slot: int, *, moved: bool = False) -> None:
         self.program = program
         self.lab = program.lab
         self.slot = slot
@@ -97,6 +99,10 @@ class Socket:
         self.generation = int(self.server.generation)
         self.offset = 4096
         self.errors_taken = int(self.server.error)
+        if not moved:  # its block is another's
+            self._enter()
+
+    def _enter(self) -> None:
         old = int(self.own.generation)
         kernel_ffi.memmove(
             kernel_ffi.addressof(self.own), bytes(kernel_ffi.sizeof("struct nt_slot_program")), 128
@@ -189,26 +195,27 @@ class Socket:
 class Program:
     """A program with an attached area."""
 
-    def __init__(self, lab: "UdpLab", number: int) -> None:
+    def __init__(self, lab: "UdpLab", number: int, slots: int = SLOTS) -> None:
+        self.slots = slots
         self.lab = lab
         self.number = number
-        data = [(1069056 + slot * (4 << 20), KEPT_DATA) for slot in range(SLOTS)]
-        rx_data = [(1085440 + slot * (4 << 20), KEPT_DATA) for slot in range(SLOTS)]
-        heads = [(0, 4096), (20480, SLOTS * 128)]
-        rx_heads = [(0, 36864 + SLOTS * 128)]
+        data = [(1069056 + slot * (4 << 20), KEPT_DATA) for slot in range(slots)]
+        rx_data = [(1085440 + slot * (4 << 20), KEPT_DATA) for slot in range(slots)]
+        heads = [(0, 4096), (20480, slots * 128)]
+        rx_heads = [(0, 36864 + slots * 128)]
         world = lab.world
-        self.program = world.region(kernel.nt_area_program_bytes(SLOTS), heads + data)
-        self.server = world.region(kernel.nt_area_server_bytes(SLOTS), rx_heads + rx_data)
+        self.program = world.region(kernel.nt_area_program_bytes(slots), heads + data)
+        self.server = world.region(kernel.nt_area_server_bytes(slots), rx_heads + rx_data)
         self.hint = world.region(kernel.nt_area_hint_bytes())
         program, server, hint = (
             kernel_ffi.cast("void *", part.address)
             for part in (self.program, self.server, self.hint)
         )
-        kernel.nt_area_format(program, server, hint, SLOTS, UDP)
+        kernel.nt_area_format(program, server, hint, slots, UDP)
         self.view = kernel_ffi.new("struct nt_area *")
-        assert kernel.nt_area_open(self.view, program, server, hint, SLOTS) == 0
+        assert kernel.nt_area_open(self.view, program, server, hint, slots) == 0
         self.mapping = AreaMapping(
-            number, UDP, SLOTS, 1000 + number, self.program, self.server, self.hint
+            number, UDP, slots, 1000 + number, self.program, self.server, self.hint
         )
         lab.programs[number] = self
         lab.server.map_area(self.mapping)
@@ -232,7 +239,7 @@ class Program:
         ready = self.view.ready[queue]
         bits = int(ready.bitmap[0])
         ready.bitmap[0] = 0
-        return {slot for slot in range(SLOTS) if bits >> slot & 1}
+        return {slot for slot in range(self.slots) if bits >> slot & 1}
 
 
 class UdpLab:
@@ -265,9 +272,9 @@ class UdpLab:
         self.runner = EngineRunner(self.world, self._create, self._inject)
         self.runner.boot()
 
-    def program(self, number: int | None = None) -> Program:
+    def program(self, number: int | None = None, slots: int = SLOTS) -> Program:
         """A program attaches."""
-        return Program(self, len(self.programs) if number is None else number)
+        return Program(self, len(self.programs) if number is None else number, slots)
 
     def run(self, after_ms: float = 0) -> None:
         """Let time pass, then the engine come to rest."""
@@ -341,8 +348,11 @@ class UdpLab:
         found = []
         for desc in self.syscall_out.pop_all():
             assert desc.kind == REPLY
-            number, kind, area, _, _, _, _, error, _, addr, port, _, _ = _REQUEST.unpack(desc.data)
-            found.append(Reply(number, kind, area, error, unpack(addr), port))
+            number, kind, area, slot, generation, _, _, error, _, addr, port, _, _ = (
+                _REQUEST.unpack(desc.data)
+            )
+            reply = Reply(number, kind, area, error, unpack(addr), port, slot, generation)
+            found.append(reply)
         return found
 
     def descriptors(self) -> list[Desc]:

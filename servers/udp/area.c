@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "servers/udp/move.h"
 #include "servers/udp/socket.h"
 
 // -- Grants ----------------------------------------------------------------------------------
@@ -172,7 +173,9 @@ void nt_udp_area_die(struct nt_udp *udp, uint32_t number)
     struct nt_udp_area_private *area = udp->area[number];
     for (uint32_t slot = 0; slot < area->view.slots; slot++) {
         struct nt_udp_socket *socket = nt_udp_socket_of(udp, number, slot);
-        if (socket != NULL && socket->state != NT_UDP_DRAINING)
+        if (socket != NULL && socket->state == NT_UDP_LEFT)
+            nt_udp_left_look(udp, socket);
+        else if (socket != NULL && socket->state != NT_UDP_DRAINING)
             nt_udp_socket_close(udp, socket);
         if (nt_txn_room(&udp->txn) < NT_UDP_JOURNAL_AN_INPUT)
             return; // the rest after the next commit

@@ -37,7 +37,7 @@ static uint32_t times_indexed(const struct nt_udp *udp, const struct nt_udp_sock
 static const char *wrong(const struct nt_udp *udp, uint32_t index)
 {
     const struct nt_udp_socket *socket = &udp->state->socket[index];
-    if (socket->state > NT_UDP_DRAINING)
+    if (socket->state > NT_UDP_LEFT)
         return "in no state that there is";
     if (socket->area >= NT_AREAS_MAX || udp->area[socket->area] == NULL ||
         !udp->area[socket->area]->attached)
@@ -47,6 +47,13 @@ static const char *wrong(const struct nt_udp *udp, uint32_t index)
         return "not the one that its slot belongs to";
     if (udp->state->area[socket->area].state == NT_UDP_AREA_NONE)
         return "of an area that has no record";
+    bool arriving = (socket->flags & NT_UDP_ARRIVING) != 0;
+    if (arriving && socket->partner == 0)
+        return "arrives from nowhere";
+    if (socket->partner != 0 && udp->state->socket[socket->partner - 1].partner != index + 1)
+        return "paired with one that is not";
+    if (socket->partner != 0 && arriving == (socket->state == NT_UDP_LEFT))
+        return "neither leaves nor arrives";
     if ((socket->local_port != 0) != (socket->local_port != 0 && times_indexed(udp, socket) == 1))
         return "bound, but not once in the index";
     if (socket->local_port != 0 && socket->state != NT_UDP_OPEN)

@@ -151,7 +151,9 @@ static int recover_socket(struct nt_udp *udp, uint16_t index)
     struct nt_udp_socket *socket = &udp->state->socket[index];
     if (socket->state == NT_UDP_FREE)
         return 0;
-    if (socket->area >= NT_AREAS_MAX || socket->state > NT_UDP_DRAINING)
+    if (socket->partner > NT_UDP_SOCKETS)
+        return -1;
+    if (socket->area >= NT_AREAS_MAX || socket->state > NT_UDP_LEFT)
         return -1;
     if (!attached(udp, socket->area)) { // needs no journal: it is found again
         socket->state = NT_UDP_FREE;
@@ -179,6 +181,12 @@ static int recover_sockets(struct nt_udp *udp)
             return -1;
         if (udp->state->socket[i].state == NT_UDP_FREE)
             udp->free[udp->free_count++] = (uint16_t)i;
+    }
+    for (uint32_t i = 0; i < NT_UDP_SOCKETS; i++) {
+        const struct nt_udp_socket *socket = &udp->state->socket[i];
+        if (socket->state != NT_UDP_FREE && socket->partner != 0 &&
+            udp->state->socket[socket->partner - 1].partner != i + 1)
+            return -1;
     }
     return 0;
 }

@@ -7,6 +7,7 @@
 #include "newtos_py/net/ipv4.h"
 #include "newtos_py/net/ipv6.h"
 #include "servers/udp/area.h"
+#include "servers/udp/move.h"
 #include "servers/udp/ports.h"
 #include "servers/udp/socket.h"
 
@@ -381,8 +382,10 @@ void nt_udp_look(struct nt_udp *udp, struct nt_udp_socket *socket)
 {
     struct nt_udp_area_private *area = nt_udp_area_of(udp, socket);
     const struct nt_slot_program *program = &area->view.slot_program[socket->slot];
+    if (socket->state == NT_UDP_LEFT)
+        nt_udp_left_look(udp, socket);
     if (nt_load_acquire(&program->generation) != socket->generation ||
-        socket->state == NT_UDP_DRAINING)
+        socket->state == NT_UDP_DRAINING || (socket->flags & NT_UDP_ARRIVING))
         return;
     // Before the ring: what was sent before the close must be seen.
     bool closed = (nt_load_acquire(&program->control) & NT_CONTROL_CLOSE) != 0;

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "servers/udp/area.h"
+#include "servers/udp/move.h"
 #include "servers/udp/ports.h"
 #include "servers/udp/socket.h"
 
@@ -101,6 +102,14 @@ static void handle(struct nt_udp *udp, struct nt_request *request)
     case NT_REQ_AREA_DEAD:
         if (!dead_area(udp, request))
             answer(udp, request, 0);
+        break;
+    case NT_REQ_MOVE: {
+        int error = (int)nt_udp_move(udp, request);
+        answer(udp, request, error);
+        break;
+    }
+    case NT_REQ_MOVED:
+        answer(udp, request, (int)nt_udp_moved(udp, request));
         break;
     default: // LISTEN, UNLISTEN: datagram sockets don't
         nt_udp_count(udp, NT_UDP_COUNT_BAD_REQUEST);

@@ -53,6 +53,8 @@ enum nt_udp_ring_result nt_udp_ring_put(struct nt_udp *udp, struct nt_udp_socket
                                         const struct nt_udp_packet *packet)
 {
     const struct nt_area *area = &nt_udp_area_of(udp, socket)->view;
+    if (NT_UNLIKELY(socket->flags & NT_UDP_ARRIVING))
+        return NT_UDP_RING_FULL; // its reader's cursor is not there yet
     uint32_t head = nt_load_acquire(&area->slot_program[socket->slot].rx_head);
     if (socket->rx_tail - head > NT_DGRAM_SLOTS)
         return NT_UDP_RING_BAD;

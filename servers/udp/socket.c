@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "servers/udp/area.h"
+#include "servers/udp/move.h"
 #include "servers/udp/ports.h"
 
 static void make_dirty(struct nt_udp *udp, uint16_t index, uint8_t dirt)
@@ -74,6 +75,7 @@ void nt_udp_socket_break(struct nt_udp *udp, struct nt_udp_socket *socket)
 void nt_udp_socket_close(struct nt_udp *udp, struct nt_udp_socket *socket)
 {
     nt_udp_count(udp, NT_UDP_COUNT_CLOSES);
+    nt_udp_move_end(udp, socket);
     nt_udp_socket_touch(udp, socket);
     nt_udp_port_release(udp, socket);
     socket->state = NT_UDP_DRAINING;
@@ -99,6 +101,7 @@ static uint8_t shown_state(const struct nt_udp_socket *socket)
     switch ((enum nt_udp_socket_state)socket->state) {
     case NT_UDP_FREE:
     case NT_UDP_DRAINING:
+    case NT_UDP_LEFT:
         return NT_SLOT_FREE;
     case NT_UDP_GRANTED:
         return NT_SLOT_GRANTED;

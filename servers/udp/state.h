@@ -55,6 +55,7 @@ enum nt_udp_socket_state {
     NT_UDP_OPEN = 2,     // bound, connected or sending
     NT_UDP_BROKEN = 3,   // the program wrote what cannot be: ECONNABORTED until it closes
     NT_UDP_DRAINING = 4, // closed; drivers may still read its datagrams
+    NT_UDP_LEFT = 5,     // its socket is in another slot (move.c); waits to be closed
 };
 
 enum nt_udp_socket_flags {
@@ -64,6 +65,7 @@ enum nt_udp_socket_flags {
     NT_UDP_V6ONLY = 8,
     NT_UDP_ANY_ADDRESS = 16, // bound to no address: connect chose the local one
     NT_UDP_AUTO_PORT = 32,
+    NT_UDP_ARRIVING = 64, // moved here, but its program block is not filled in yet
 };
 
 struct nt_udp_group { // datagrams that are the drivers' to read until they have passed `fence`
@@ -79,7 +81,7 @@ struct nt_udp_socket {
     uint16_t slot;
     uint16_t local_port; // 0: not bound
     uint16_t peer_port;
-    uint16_t pad;
+    uint16_t partner; // while it moves: record of the other slot + 1; 0: none
     uint32_t generation;
     uint32_t events;
     uint32_t error; // count << 16 | errno
