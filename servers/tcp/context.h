@@ -211,9 +211,9 @@ struct nt_tcp_engine {
     uint32_t dirty_listener_count;
     uint32_t closing_listeners;
     uint32_t bind_waits; // steps that a bind() to a taken port has waited for a sweep
-    bool swept_for_bind; // now it is answered
     uint32_t telling;    // listeners whose tell_ns is set
     bool unsettled;      // acceptors died, or claims had to wait
+    bool swept_for_bind; // a bind() that has waited is answered now
     uint32_t dying_areas;
     uint32_t fenced_first; // bindings that wait for a fence, in the order of their fences
     uint32_t fenced_last;
