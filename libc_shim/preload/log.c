@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@ int nt_log_level = NT_LOG_WARN;
 static int log_fd = -1; // of a file of our own; -1: standard error
 static dev_t stderr_device;
 static ino_t stderr_inode;
+static bool is_full;
 
 static void parse_level(char *place)
 {
@@ -72,6 +74,22 @@ static int where(void)
     return same ? 2 : -1;
 }
 
+// A program may have limited the size of its files, to 0 even: a line too many must not end it.
+// Then there are no more.
+static void write_line(int fd, const char *line, size_t bytes)
+{
+    sigset_t only, before;
+    sigemptyset(&only);
+    sigaddset(&only, SIGXFSZ);
+    (void)pthread_sigmask(SIG_BLOCK, &only, &before);
+    if (nt_real.write(fd, line, bytes) < 0 && errno == EFBIG) {
+        is_full = true;
+        if (!sigismember(&before, SIGXFSZ))
+            (void)sigtimedwait(&only, NULL, &(struct timespec){0});
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 void nt_log_write(enum nt_log_level level, const char *format, ...)
 {
     static const char *const names[] = {"error", "warning", "debug"};
@@ -89,7 +107,7 @@ void nt_log_write(enum nt_log_level level, const char *format, ...)
     if (used > (int)sizeof line - 2)
         used = (int)sizeof line - 2;
     line[used] = '\n';
-    if (fd >= 0)
-        (void)!nt_real.write(fd, line, (size_t)used + 1);
+    if (fd >= 0 && !is_full)
+        write_line(fd, line, (size_t)used + 1);
     errno = saved;
 }

@@ -42,18 +42,18 @@ def use_of(pid: int) -> Use:
     return Use(rss, len(list(Path(f"/proc/{pid}/fd").iterdir())))
 
 
-def in_use(listed: list[SocketInfo]) -> list[SocketInfo]:
-    return [one for one in listed if one.state is not SocketState.TIME_WAIT]
+def is_idle(listed: list[SocketInfo]) -> bool:
+    """Only what listens is left, and TIME-WAIT, which is nobody's."""
+    return all(one.state in (SocketState.LISTEN, SocketState.TIME_WAIT) for one in listed)
 
 
-def stays_flat(hosts: Any, pid: int, load: Callable[[], None], listeners: int) -> None:
+def stays_flat(hosts: Any, pid: int, load: Callable[[], None]) -> None:
     """Loads and counts, round by round."""
     taken: list[dict[str, Use]] = []
     for _ in range(ROUNDS):
         load()
-        # Idle: on either host only what listens is left, and TIME-WAIT, which is nobody's.
-        hosts.await_sockets(hosts.client, lambda listed: not in_use(listed))
-        hosts.await_sockets(hosts.web, lambda listed: len(in_use(listed)) == listeners)
+        for host in (hosts.client, hosts.web):
+            hosts.await_sockets(host, is_idle)
         pids = {f"{row['host']} {row['server']}": row["pid"] for row in hosts.servers()}
         taken.append({name: use_of(each) for name, each in ({"program": pid} | pids).items()})
     first, last = taken[WARM_ROUNDS - 1], taken[-1]
@@ -79,7 +79,7 @@ def test_lighttpd(hosts: Any, pages: Path) -> None:
             assert "Non-2xx" not in said
 
     with hosts.serve(8800, "lighttpd", "-D", "-f", str(config)) as process:
-        stays_flat(hosts, process.pid, load, listeners=1)
+        stays_flat(hosts, process.pid, load)
     hosts.await_nothing_left()
 
 
@@ -95,7 +95,7 @@ def test_memcached(hosts: Any) -> None:
     # Little memory, so that it is full before it counts.
     options = ("-u", "root", "-p", "8801", "-U", "0", "-t", "4", "-m", "16")
     with hosts.serve(8801, "memcached", *options) as process:
-        stays_flat(hosts, process.pid, load, listeners=1)
+        stays_flat(hosts, process.pid, load)
     hosts.await_nothing_left()
 
 
@@ -112,5 +112,5 @@ def test_redis(hosts: Any) -> None:
 
     options = ("--port", "8802", "--bind", "0.0.0.0", "--save", "", "--protected-mode", "no")
     with hosts.serve(8802, "redis-server", *options) as process:
-        stays_flat(hosts, process.pid, load, listeners=1)
+        stays_flat(hosts, process.pid, load)
     hosts.await_nothing_left()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +66,16 @@ def test_answers_are_those_of_linux(scenarios: str, on_host: RunOnHost, name: st
     done = on_host(scenarios, name)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout == on_linux(scenarios, name)
+
+
+def test_a_full_log_ends_no_program(scenarios: str, on_host: RunOnHost, tmp_path: Path) -> None:
+    """As sshd's child, which may write to no file any more: SIGXFSZ would kill it."""
+    log = tmp_path / "log"
+    limited = 'ulimit -f 0; exec "$0" basic'
+    done = on_host("sh", "-c", limited, scenarios, NEWTOS_LOG=f"{log},debug")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == on_linux(scenarios, "basic")
+    assert "on host" in log.read_text()
 
 
 # Not: those whose programs are killed (valgrind writes cores of all the areas), set limits, or make
