@@ -179,37 +179,64 @@ static void put_timestamp(const struct nt_sock *sock, struct msghdr *message, si
         put_control(message, used, SOL_SOCKET, SO_TIMESTAMP, &coarse, sizeof coarse);
 }
 
+// Loopback is the first; which of the others it was, nobody tells.
+static int interface_of(const uint8_t local[16])
+{
+    static const uint8_t v6[16] = {[15] = 1};
+    struct nt_endpoint endpoint = {.port = 0};
+    memcpy(endpoint.addr, local, sizeof endpoint.addr);
+    bool v4 = nt_endpoint_is_v4(&endpoint) && local[12] == IN_LOOPBACKNET;
+    return v4 || memcmp(local, v6, sizeof v6) == 0 ? 1 : 0;
+}
+
+// ip_cmsg_recv_offset()
+static void put_ipv4_controls(const struct nt_sock *sock, struct msghdr *message, size_t *used,
+                              const struct nt_sock_received *received)
+{
+    if ((sock->flags & NT_SOCKF_PKTINFO) != 0) {
+        struct in_pktinfo info = {.ipi_ifindex = interface_of(received->local_addr)};
+        memcpy(&info.ipi_addr, received->local_addr + 12, 4);
+        info.ipi_spec_dst = info.ipi_addr;
+        put_control(message, used, IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
+    }
+    if ((sock->flags & NT_SOCKF_RECVTTL) != 0) {
+        int ttl = received->ttl;
+        put_control(message, used, IPPROTO_IP, IP_TTL, &ttl, sizeof ttl);
+    }
+    if ((sock->flags & NT_SOCKF_RECVTOS) != 0)
+        put_control(message, used, IPPROTO_IP, IP_TOS, &received->tos, 1);
+}
+
+// ip6_datagram_recv_specific_ctl()
+static void put_ipv6_controls(const struct nt_sock *sock, struct msghdr *message, size_t *used,
+                              const struct nt_sock_received *received)
+{
+    if ((sock->flags & NT_SOCKF_RECVHOPLIMIT) != 0) {
+        int ttl = received->ttl;
+        put_control(message, used, IPPROTO_IPV6, IPV6_HOPLIMIT, &ttl, sizeof ttl);
+    }
+    if ((sock->flags & NT_SOCKF_RECVTCLASS) != 0) {
+        int tos = received->tos;
+        put_control(message, used, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof tos);
+    }
+}
+
+// udpv6_recvmsg(): both families' addresses are told in IPv6's words, the rest in their own.
 static void put_controls(const struct nt_sock *sock, struct msghdr *message,
                          const struct nt_sock_received *received)
 {
     size_t used = 0;
     if ((sock->flags & (NT_SOCKF_TIMESTAMP | NT_SOCKF_TIMESTAMPNS)) != 0)
         put_timestamp(sock, message, &used);
-    if ((sock->flags & NT_SOCKF_PKTINFO) != 0) {
-        struct in_pktinfo info = {.ipi_ifindex = 0};
-        memcpy(&info.ipi_addr, received->local_addr + 12, 4);
-        info.ipi_spec_dst = info.ipi_addr;
-        put_control(message, &used, IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
-    }
-    if ((sock->flags & NT_SOCKF_RECVTTL) != 0) {
-        int ttl = received->ttl;
-        put_control(message, &used, IPPROTO_IP, IP_TTL, &ttl, sizeof ttl);
-    }
-    if ((sock->flags & NT_SOCKF_RECVTOS) != 0)
-        put_control(message, &used, IPPROTO_IP, IP_TOS, &received->tos, 1);
     if ((sock->flags & NT_SOCKF_PKTINFO6) != 0) {
-        struct in6_pktinfo info = {.ipi6_ifindex = 0};
+        struct in6_pktinfo info = {.ipi6_ifindex = (unsigned)interface_of(received->local_addr)};
         memcpy(&info.ipi6_addr, received->local_addr, 16);
         put_control(message, &used, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof info);
     }
-    if ((sock->flags & NT_SOCKF_RECVHOPLIMIT) != 0) {
-        int ttl = received->ttl;
-        put_control(message, &used, IPPROTO_IPV6, IPV6_HOPLIMIT, &ttl, sizeof ttl);
-    }
-    if ((sock->flags & NT_SOCKF_RECVTCLASS) != 0) {
-        int tos = received->tos;
-        put_control(message, &used, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof tos);
-    }
+    if (nt_endpoint_is_v4(&received->peer))
+        put_ipv4_controls(sock, message, &used, received);
+    else
+        put_ipv6_controls(sock, message, &used, received);
     message->msg_controllen = used;
 }
 

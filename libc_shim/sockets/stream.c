@@ -211,7 +211,8 @@ ssize_t nt_stream_send(struct nt_sock *sock, const struct iovec *iov, int count,
     ssize_t wanted = nt_iov_bytes(iov, count);
     if (wanted < 0)
         return wanted;
-    if ((flags & MSG_OOB) != 0)
+    // No urgent data; and no Fast Open, which Linux says in these words where it is turned off.
+    if ((flags & (MSG_OOB | MSG_FASTOPEN)) != 0)
         return -EOPNOTSUPP;
     int result = cannot_send(sock);
     if (result != 0)

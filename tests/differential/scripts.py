@@ -65,6 +65,31 @@ def slots_of(calls: list[Call]) -> tuple[int, ...]:
     return tuple(call[to[call[0]]] for call in calls if call[0] in to)
 
 
+TELL_ALL = [
+    *([n, 0, name, "01000000"] for n in (0, 1) for name in (8, 12, 13)),  # PKTINFO, TTL, TOS
+    *([2, 41, name, "01000000"] for name in (49, 51, 66)),  # PKTINFO, HOPLIMIT, TCLASS
+    [1, 1, 35, "01000000"],  # SO_TIMESTAMPNS
+    [2, 1, 29, "01000000"],  # SO_TIMESTAMP
+]
+MORE_BEGINNINGS: tuple[list[Call], ...] = (
+    *BEGINNINGS,
+    [
+        ["socket", 0, INET, DGRAM, 0],
+        ["bind", 0, ["lo", 1]],
+        ["socket", 1, INET, DGRAM, 0],
+        ["bind", 1, ["any", 2]],
+        ["socket", 2, INET6, DGRAM, 0],
+        ["bind", 2, ["any6", 3]],
+        *(["setsockopt", *option] for option in TELL_ALL),
+        ["send", 0, 10, 0, ["lo2", 2]],
+        ["send", 1, 20, 0, ["lo", 3]],
+        ["send", 1, 30, 0, ["lo", 1]],
+        ["recvmsg", 0, [20, 20], 0, NAME_ROOM, 256],
+        ["recvmsg", 2, [20], 0, NAME_ROOM, 256],
+    ],
+)
+
+
 def slot(rng: Random) -> int:
     return rng.choice(rng.slots) if rng.slots and rng.random() < 0.93 else rng.randrange(4)
 
@@ -186,7 +211,7 @@ def choose(rng: Random) -> Call:
 def make(seed: int) -> list[Call]:
     """The script of a seed."""
     rng = Random(seed)
-    beginning = rng.choice(BEGINNINGS)
+    beginning = rng.choice(MORE_BEGINNINGS)
     rng.slots = slots_of(beginning)
     return [*beginning, *(choose(rng) for _ in range(CALLS))]
 
