@@ -11,7 +11,6 @@ class _Lib:
     NT_SIM_SLOTS: int
     NT_TCP_COUNTERS: int
     NT_REQ_BIND: int
-    NT_REQ_JOIN: int
     NT_REQ_LISTEN: int
     NT_REQ_UNLISTEN: int
     NT_REQ_AREA_DEAD: int
