@@ -155,14 +155,14 @@ static void put_image(struct nt_control_call *call, const struct nt_file *file)
 }
 
 static void keep_state(const struct nt_file *file, const struct nt_shared_socket *named,
-                       uint32_t arg)
+                       uint32_t arg, int (*say)(struct nt_control_call *call))
 {
     struct nt_control_call call;
     nt_control_prepare(&call, NT_CTL_STATE);
     call.message.arg = arg;
     append(&call, named);
     put_image(&call, file);
-    (void)nt_control_tell(&call);
+    (void)say(&call);
 }
 
 // Lists what goes along, and has its state kept.
@@ -177,7 +177,7 @@ static void list_for_exec(struct nt_control_call *call, bool all)
             (nt_fd_cloexec[fd] && !file->goes_along))
             continue;
         identify(file, &named);
-        keep_state(file, &named, 0);
+        keep_state(file, &named, 0, nt_control_tell);
         if (!all && call->message.text_bytes < LISTED * sizeof named)
             append(call, &named);
     }
@@ -306,7 +306,10 @@ int nt_share_send(int fd)
         }
         nt_process_flush(nt_thread_self());
         identify(file, &named);
-        keep_state(file, &named, NT_STATE_SENT);
+        keep_state(file, &named, NT_STATE_SENT, nt_control_tell);
+        // The receiver asks over a connection of its own: not before what was told here is known.
+        // Said twice: what is waited for may be done twice, and each message must count once.
+        keep_state(file, &named, 0, nt_control_do);
     }
     nt_file_drop(file);
     return 0;
