@@ -7,19 +7,22 @@ from typing import Any
 
 import pytest
 
-ADDRESS, PORT = "10.0.0.2", 3400
+ADDRESS = "10.0.0.2"
 CLUSTER = Path(__file__).parent / "programs" / "cluster.js"
 
 
 @pytest.mark.apps("node", "curl")
-def test_cluster(wire_hosts: Any, pages: Path, until: Callable[..., None]) -> None:
+@pytest.mark.parametrize(("policy", "port"), [("shared", 3400), ("dealt", 3401)])
+def test_cluster(
+    wire_hosts: Any, pages: Path, until: Callable[..., None], policy: str, port: int
+) -> None:
     """Both workers serve; one that ends is replaced; SIGTERM ends all of them in order."""
-    url = f"http://{ADDRESS}:{PORT}"
+    url = f"http://{ADDRESS}:{port}"
 
     def ask(path: str = "/") -> int:
         return int(wire_hosts.ask("curl", "-sS", "--fail", url + path))
 
-    with wire_hosts.serve(PORT, "node", str(CLUSTER), str(PORT)) as primary:
+    with wire_hosts.serve(port, "node", str(CLUSTER), str(port), policy) as primary:
 
         def workers() -> set[int]:
             path = Path(f"/proc/{primary.pid}/task/{primary.pid}/children")

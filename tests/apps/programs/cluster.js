@@ -4,9 +4,10 @@ const cluster = require('cluster');
 const crypto = require('crypto');
 const http = require('http');
 
-const [port] = process.argv.slice(2);
-// The workers listen on, and accept from, the socket that the primary passes to them by SCM_RIGHTS.
-cluster.schedulingPolicy = cluster.SCHED_NONE;
+const [port, policy] = process.argv.slice(2);
+// "shared": the workers accept from the socket that the primary passes to them, by SCM_RIGHTS.
+// "dealt": the primary accepts, and passes each connection to a worker.
+cluster.schedulingPolicy = policy === 'shared' ? cluster.SCHED_NONE : cluster.SCHED_RR;
 
 if (cluster.isPrimary) {
   for (let i = 0; i < 2; i++) {
