@@ -94,7 +94,9 @@ class TestWorkers:
     @pytest.mark.apps("wrk")
     @pytest.mark.parametrize("header", ["Connection: close", "Connection: keep-alive"])
     def test_wrk(self, wire_hosts: Any, header: str) -> None:
-        said = wire_hosts.ask("wrk", "-t", "2", "-c", "32", "-d", "2s", "-H", header, url("20"))
+        said = wire_hosts.ask(
+            "wrk", "-t", "2", "-c", "32", "-d", "2s", "--timeout", "20s", "-H", header, url("20")
+        )
         assert "Socket errors" not in said
         assert "Non-2xx" not in said
 

@@ -144,7 +144,18 @@ def test_ab(wire_hosts: Any, port: int, prefix: str, flags: list[str]) -> None:
 @pytest.mark.parametrize("header", ["Connection: close", "Connection: keep-alive"])
 def test_wrk(wire_hosts: Any, port: int, header: str) -> None:
     said = wire_hosts.ask(
-        "wrk", "-t", "2", "-c", "32", "-d", "2s", "-H", header, url(port, "proxy/20")
+        "wrk",
+        "-t",
+        "2",
+        "-c",
+        "32",
+        "-d",
+        "2s",
+        "--timeout",
+        "20s",
+        "-H",
+        header,
+        url(port, "proxy/20"),
     )
     assert "Socket errors" not in said
     assert "Non-2xx" not in said
