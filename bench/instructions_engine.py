@@ -74,10 +74,13 @@ def acknowledged() -> int:
     for number in range(WARM_UP + ROUNDS):
         sock.send(bytes(BATCH * MSS))
         d.run()
+        numbers = []
+        for _ in range(BATCH):
+            peer.expect(ACK, MSS)
+            numbers.append(peer.ack)
         with d.one_batch():
-            for _ in range(BATCH):
-                peer.expect(ACK, MSS)
-                peer.send(ACK)
+            for acked in numbers:
+                peer.send(ACK, ack=acked)
             if number >= WARM_UP:
                 with d.counted_steps():
                     d.run()

@@ -149,8 +149,12 @@ void nt_arena_set_formatted(struct nt_txn *txn)
 static void add_port(struct nt_txn *txn, uint32_t port, struct nt_port end)
 {
     nt_assert(port < NT_ARENA_PORTS);
+    static const uint32_t nothing = 0;
+    while (txn->port_count <= port) // numbers that are never given out don't move
+        txn->port[txn->port_count++] = (struct nt_port){.working = &nothing};
     txn->port[port] = end;
-    txn->port_count = nt_max_u32(txn->port_count, port + 1);
+    if (end.producer != NULL)
+        txn->producers |= UINT64_C(1) << port;
 }
 
 int nt_txn_add_producer(struct nt_txn *txn, uint32_t port, struct nt_producer *producer,
@@ -167,7 +171,9 @@ int nt_txn_add_producer(struct nt_txn *txn, uint32_t port, struct nt_producer *p
         producer->cached_head = cursor - (producer->mask + 1);
         nt_producer_publish(producer);
     }
-    add_port(txn, port, (struct nt_port){.producer = producer, .published = producer->tail});
+    add_port(txn, port,
+             (struct nt_port){
+                 .producer = producer, .working = &producer->tail, .published = producer->tail});
     return 0;
 }
 
@@ -185,7 +191,9 @@ int nt_txn_add_consumer(struct nt_txn *txn, uint32_t port, struct nt_consumer *c
         consumer->cached_tail = cursor;
         nt_consumer_publish(consumer);
     }
-    add_port(txn, port, (struct nt_port){.consumer = consumer, .published = consumer->head});
+    add_port(txn, port,
+             (struct nt_port){
+                 .consumer = consumer, .working = &consumer->head, .published = consumer->head});
     return 0;
 }
 
@@ -215,44 +223,33 @@ void nt_txn_touch(struct nt_txn *txn, void *object, uint64_t len)
     push_entry(txn, object, len);
 }
 
-// The index that the engine works with, which runs ahead of what the channel shows.
-static uint32_t working_index(const struct nt_port *port)
+// Returns the ports that moved, a bit each.
+static uint64_t journal_cursors(struct nt_txn *txn)
 {
-    return port->producer != NULL ? port->producer->tail : port->consumer->head;
-}
-
-static bool port_moved(const struct nt_port *port)
-{
-    return (port->producer != NULL || port->consumer != NULL) &&
-           working_index(port) != port->published;
-}
-
-static void journal_cursors(struct nt_txn *txn)
-{
+    uint64_t moved = 0;
     for (uint32_t i = 0; i < txn->port_count; i++) {
-        if (!port_moved(&txn->port[i]))
+        uint32_t working = *txn->port[i].working;
+        if (NT_LIKELY(working == txn->port[i].published))
             continue;
+        moved |= UINT64_C(1) << i;
         push_entry(txn, &txn->header->cursor[i], sizeof(uint32_t));
-        txn->header->cursor[i] = working_index(&txn->port[i]);
+        txn->header->cursor[i] = working;
     }
+    return moved;
 }
 
 // Tails before heads: a peer that reuses the room which a head gives it must be able to find what
 // came of the inputs it freed.
-static void publish(struct nt_txn *txn)
+static void publish(struct nt_txn *txn, uint64_t moved)
 {
-    for (uint32_t i = 0; i < txn->port_count; i++) {
-        struct nt_port *port = &txn->port[i];
-        if (port->producer == NULL || !port_moved(port))
-            continue;
+    for (uint64_t left = moved & txn->producers; left != 0; left &= left - 1) {
+        struct nt_port *port = &txn->port[__builtin_ctzll(left)];
         nt_producer_publish(port->producer);
         port->published = port->producer->tail;
         nt_txn_crash_point(txn);
     }
-    for (uint32_t i = 0; i < txn->port_count; i++) {
-        struct nt_port *port = &txn->port[i];
-        if (port->consumer == NULL || !port_moved(port))
-            continue;
+    for (uint64_t left = moved & ~txn->producers; left != 0; left &= left - 1) {
+        struct nt_port *port = &txn->port[__builtin_ctzll(left)];
         nt_consumer_publish(port->consumer);
         port->published = port->consumer->head;
         nt_txn_crash_point(txn);
@@ -262,7 +259,7 @@ static void publish(struct nt_txn *txn)
 void nt_txn_commit(struct nt_txn *txn)
 {
     nt_txn_crash_point(txn);
-    journal_cursors(txn);
+    uint64_t moved = journal_cursors(txn);
     if (txn->header->journal_bytes == 0)
         return; // nothing was touched and no port moved
     nt_compiler_barrier();
@@ -270,7 +267,7 @@ void nt_txn_commit(struct nt_txn *txn)
     nt_compiler_barrier();
     nt_txn_crash_point(txn);
     begin_next(txn);
-    publish(txn);
+    publish(txn, moved);
 }
 
 void nt_txn_rollback(struct nt_txn *txn)

@@ -54,6 +54,8 @@ struct nt_arena_header {
 struct nt_port {
     struct nt_producer *producer;
     struct nt_consumer *consumer;
+    // The index that the engine works with, which runs ahead of what the channel shows.
+    const uint32_t *working;
     uint32_t published; // private copy of what the channel shows: unchanged ports are skipped
 };
 
@@ -63,6 +65,7 @@ struct nt_txn {
     uint64_t journal_capacity;
     uint32_t number; // current transaction: objects compare their mark with it
     uint32_t port_count;
+    uint64_t producers; // bit i: port i is one
     struct nt_port port[64];
     uint64_t crash_points; // passed so far
     uint64_t crash_at;     // die at this one; 0: never
