@@ -100,9 +100,7 @@ int64_t nt_pool_buffer_at(const struct nt_pool *pool, uint64_t offset, uint32_t 
 static int64_t current_buffer(const struct nt_pool *pool, const struct nt_ref *ref)
 {
     int64_t buffer = nt_pool_buffer_at(pool, ref->offset, ref->len);
-    if (buffer < 0 || (ref->use & 1) == 0 || nt_load_acquire(&pool->use[buffer]) != ref->use)
-        return -1;
-    return buffer;
+    return buffer >= 0 && nt_pool_is_lent(pool, (uint32_t)buffer, ref->use) ? buffer : -1;
 }
 
 const uint8_t *nt_pool_read(const struct nt_pool *pool, const struct nt_ref *ref)
@@ -112,8 +110,6 @@ const uint8_t *nt_pool_read(const struct nt_pool *pool, const struct nt_ref *ref
 
 bool nt_pool_current(const struct nt_pool *pool, const struct nt_ref *ref)
 {
-    // What was copied was loaded before the count is looked at again.
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
     return current_buffer(pool, ref) >= 0;
 }
 

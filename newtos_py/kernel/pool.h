@@ -81,4 +81,14 @@ const uint8_t *nt_pool_read(const struct nt_pool *pool, const struct nt_ref *ref
 // True while the reference's buffer has not been taken back: asked again after copying.
 bool nt_pool_current(const struct nt_pool *pool, const struct nt_ref *ref);
 
+#ifndef NT_CDEF
+// The same for whoever knows the buffer, and that the reference is within it.
+static inline bool nt_pool_is_lent(const struct nt_pool *pool, uint32_t buffer, uint16_t use)
+{
+    // What was copied was loaded before the count is looked at again.
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return nt_load_acquire(&pool->use[buffer]) == use && (use & 1) != 0;
+}
+#endif
+
 #endif

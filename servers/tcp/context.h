@@ -385,7 +385,8 @@ struct nt_segment { // an arrived segment, parsed once; trimmed on its way throu
     uint32_t len; // payload bytes that still count
     const uint8_t *payload;
     const struct nt_pool *pool; // where it lies
-    struct nt_ref ref;
+    uint32_t buffer;            // there
+    uint16_t use;
 };
 
 static inline uint32_t nt_segment_len(const struct nt_segment *segment) // in sequence space
@@ -594,7 +595,6 @@ bool nt_tcp_reply(struct nt_tcp_engine *tcp, const struct nt_request *reply);
 
 // packets.c
 uint32_t nt_tcp_handle_packets(struct nt_tcp_engine *tcp, uint32_t budget);
-void nt_tcp_return_buffer(struct nt_tcp_engine *tcp, const struct nt_ref *ref);
 void nt_tcp_ring_owners(struct nt_tcp_engine *tcp);
 
 // input.c and its steps

@@ -24,7 +24,7 @@ static void copy_in(uint8_t *ring, uint64_t geometry, uint32_t cursor, const uin
 
 static bool still_ours(struct nt_tcp_engine *tcp, const struct nt_segment *segment)
 {
-    if (nt_pool_current(segment->pool, &segment->ref))
+    if (nt_pool_is_lent(segment->pool, segment->buffer, segment->use))
         return true;
     nt_tcp_count(tcp, NT_TCP_STALE_BUFFERS);
     return false;

@@ -13,16 +13,12 @@ enum {
     RETURNS_BEFORE_BELL = 16,
 };
 
-void nt_tcp_return_buffer(struct nt_tcp_engine *tcp, const struct nt_ref *ref)
+static void return_buffer(struct nt_tcp_engine *tcp, const struct nt_ref *ref, uint32_t buffer)
 {
-    if (ref->region >= NT_TCP_POOLS || tcp->returns[ref->region].page == NULL)
-        return;
-    const struct nt_pool *pool = tcp->regions.entry[ref->region].pool;
-    int64_t buffer = pool == NULL ? -1 : nt_pool_buffer_at(pool, ref->offset, ref->len);
     struct nt_producer *out = &tcp->returns[ref->region];
-    if (buffer < 0 || nt_producer_room(out, 1) == 0)
-        return; // nobody's buffer; and a ring has as many slots as its pool has buffers
-    struct nt_return back = {.buffer = (uint32_t)buffer, .use = ref->use, .region = ref->region};
+    if (out->page == NULL || nt_producer_room(out, 1) == 0)
+        return; // nobody's; and a ring has as many slots as its pool has buffers
+    struct nt_return back = {.buffer = buffer, .use = ref->use, .region = ref->region};
     memcpy(nt_producer_slot(out), &back, sizeof(back));
     nt_producer_advance(out);
     tcp->return_pending |= 1u << ref->region;
@@ -56,25 +52,10 @@ static uint32_t parse_ip(struct nt_segment *segment, const uint8_t *ip, uint32_t
     return (uint32_t)NT_IPV6_HEADER_BYTES + header.payload_bytes;
 }
 
-// NULL: counted.
-static const uint8_t *resolve(struct nt_tcp_engine *tcp, const struct nt_ref *ref)
-{
-    if (ref->region >= NT_TCP_POOLS || tcp->regions.entry[ref->region].pool == NULL) {
-        nt_tcp_count(tcp, NT_TCP_BAD_DESCRIPTORS);
-        return NULL;
-    }
-    const uint8_t *ip = nt_regions_resolve(&tcp->regions, ref);
-    if (ip == NULL)
-        nt_tcp_count(tcp, NT_TCP_STALE_BUFFERS);
-    return ip;
-}
-
 static void handle_packet(struct nt_tcp_engine *tcp, const struct nt_desc *desc,
-                          const struct nt_ref *ref)
+                          const struct nt_pool *pool, const struct nt_ref *ref, uint32_t buffer)
 {
-    const uint8_t *ip = resolve(tcp, ref);
-    if (ip == NULL)
-        return;
+    const uint8_t *ip = pool->base + ref->offset;
     struct nt_segment segment;
     uint32_t end = parse_ip(&segment, ip, ref->len), l4 = desc->l4_offset;
     if (end > ref->len || l4 < NT_IPV4_HEADER_BYTES || l4 > end ||
@@ -90,15 +71,16 @@ static void handle_packet(struct nt_tcp_engine *tcp, const struct nt_desc *desc,
             return;
         }
     }
-    if (!nt_pool_current(tcp->regions.entry[ref->region].pool, ref)) {
+    if (!nt_pool_is_lent(pool, buffer, ref->use)) {
         nt_tcp_count(tcp, NT_TCP_STALE_BUFFERS);
         return;
     }
     segment.seq = segment.header.seq;
     segment.len = end - l4 - segment.header.header_bytes;
     segment.payload = ip + l4 + segment.header.header_bytes;
-    segment.pool = tcp->regions.entry[ref->region].pool;
-    segment.ref = *ref;
+    segment.pool = pool;
+    segment.buffer = buffer;
+    segment.use = ref->use;
     nt_tcp_count(tcp, NT_TCP_SEGMENTS_IN);
     nt_tcp_input(tcp, &segment);
 }
@@ -106,21 +88,27 @@ static void handle_packet(struct nt_tcp_engine *tcp, const struct nt_desc *desc,
 static void handle(struct nt_tcp_engine *tcp, const struct nt_desc *desc, uint32_t index)
 {
     struct nt_ref ref = desc->ref[0];
-    if (desc->check != nt_desc_check(index) || desc->ref_count != 1) {
+    if (desc->check != nt_desc_check(index) || desc->ref_count != 1 || ref.region >= NT_TCP_POOLS ||
+        tcp->regions.entry[ref.region].pool == NULL) {
         nt_tcp_count(tcp, NT_TCP_BAD_DESCRIPTORS);
         return;
     }
-    if (desc->kind == NT_DESC_PACKET) {
-        handle_packet(tcp, desc, &ref);
-    } else if (desc->kind == NT_DESC_ICMP) {
-        const uint8_t *ip = resolve(tcp, &ref);
-        if (ip != NULL)
-            nt_tcp_input_icmp(tcp, ip, ref.len, desc->l4_offset);
-    } else {
-        nt_tcp_count(tcp, NT_TCP_BAD_DESCRIPTORS);
+    const struct nt_pool *pool = tcp->regions.entry[ref.region].pool;
+    int64_t buffer = nt_pool_buffer_at(pool, ref.offset, ref.len);
+    if (buffer < 0) {
+        nt_tcp_count(tcp, NT_TCP_STALE_BUFFERS);
+        return;
     }
+    if (!nt_pool_is_lent(pool, (uint32_t)buffer, ref.use))
+        nt_tcp_count(tcp, NT_TCP_STALE_BUFFERS);
+    else if (desc->kind == NT_DESC_PACKET)
+        handle_packet(tcp, desc, pool, &ref, (uint32_t)buffer);
+    else if (desc->kind == NT_DESC_ICMP)
+        nt_tcp_input_icmp(tcp, pool->base + ref.offset, ref.len, desc->l4_offset);
+    else
+        nt_tcp_count(tcp, NT_TCP_BAD_DESCRIPTORS);
     nt_txn_crash_point(&tcp->txn);
-    nt_tcp_return_buffer(tcp, &ref);
+    return_buffer(tcp, &ref, (uint32_t)buffer);
 }
 
 uint32_t nt_tcp_handle_packets(struct nt_tcp_engine *tcp, uint32_t budget)
