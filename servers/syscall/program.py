@@ -14,6 +14,7 @@ import struct
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from newtos_py.servers.syscall.control import FDS_MAX, MESSAGE_BYTES, ControlMessage, emit, parse
@@ -133,6 +134,11 @@ def peer_of(connection: socket.socket) -> tuple[int, int]:
     data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     pid, uid, _ = _UCRED.unpack(data)
     return pid, uid
+
+
+def is_pidfd(descriptor: int) -> bool:
+    """Whether a descriptor stands for a process: anything else could not be waited for."""
+    return "\nPid:" in Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii")
 
 
 def open_process(connection: socket.socket, pid: int) -> int:

@@ -11,10 +11,10 @@ import stat
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from newtos_py.servers.syscall.control import ControlMessage, Reply
+from newtos_py.servers.syscall.control import BadMessageError, ControlMessage, Reply
 from newtos_py.servers.syscall.listening import Listening
 from newtos_py.servers.syscall.moves import Mover
-from newtos_py.servers.syscall.program import Program
+from newtos_py.servers.syscall.program import Program, is_pidfd
 from newtos_py.servers.syscall.pumps import Pump
 from newtos_py.servers.syscall.shares import NAMED_BYTES, NOBODY, Named, Shared, Shares, named_in
 
@@ -74,6 +74,8 @@ class Sharing:
         One that has the pid of who handed the token in is that process after exec: what it was
         before has ended. Of any other program a pid proves nothing.
         """
+        if not is_pidfd(process):
+            raise BadMessageError("what it hands in for its process is no pidfd")
         giver, program.giver = program.giver, None
         if giver is not None and giver.pid == pid:
             giver.end()

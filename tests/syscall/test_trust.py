@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import fake_transports as fake
+import pytest
 from fake_programs import Shim
 from fake_sharing import GENERATION, NAMED, SLOT, Connect, Fork, attach, leave, moves, named, take
 from newtos_py.servers.syscall import SERVER
@@ -97,6 +98,16 @@ def test_a_pid_ends_nobody_else(world: World, connect: Connect, fork: Fork) -> N
         assert attach(victim) != attach(stranger)
         assert world.counter("tcp0", lib.NT_REQ_AREA_DEAD) == 0
         os.close(pidfd)
+
+
+def test_a_file_is_no_process(world: World, shim: Shim, fork: Fork, tmp_path: Path) -> None:
+    attach(shim)
+    before = world.counter("syscall", PROGRAMS)
+    with (tmp_path / "file").open("w") as file:
+        child = fork(shim)
+        with pytest.raises(OSError, match=r"Connection reset|Broken pipe"):
+            child.call(lib.NT_CTL_HELLO, file.fileno(), arg=os.getpid())
+    until(lambda: world.counter("syscall", PROGRAMS) == before)
 
 
 def test_exec_ends_what_the_process_was(world: World, connect: Connect, fork: Fork) -> None:
