@@ -65,6 +65,14 @@ static void nested_levels(void)
     say("closed", outer, 0);
 }
 
+// No edge now, or one more of the same: here an acknowledgement that follows the data may be news
+// of an inner instance, too (docs/compatibility.md).
+static void settle(int outer)
+{
+    struct epoll_event event;
+    (void)MUST(epoll_wait(outer, &event, 1, 0));
+}
+
 static void nested_edges(void)
 {
     int ends[2];
@@ -77,7 +85,7 @@ static void nested_edges(void)
     say("idle", outer, 0);
     MUST(write(ends[0], "x", 1));
     say("an edge", outer, LIMIT_MS);
-    say("no edge", outer, 0);
+    settle(outer);
     MUST(write(ends[0], "x", 1));
     say("another", outer, LIMIT_MS);
     say("inner", inner, LIMIT_MS);
