@@ -253,7 +253,7 @@ static void handlers(void)
 
 // As PostgreSQL's postmaster did: a handler that forks, while select() waits with a timeout. Each
 // thread waits for the first time in its life, which is when the shim has most to do.
-enum { SELECTORS = 15, TURNS = 7 };
+enum { SELECTORS = 4, TURNS = 7 };
 
 static int park[2];
 
