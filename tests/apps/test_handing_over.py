@@ -53,6 +53,7 @@ def test_a_python_server_that_forks_for_each_request(wire_hosts: Any, pages: Pat
             assert got.read_bytes() == want.read_bytes()
 
 
+@pytest.mark.root  # it becomes the user that its configuration names
 @pytest.mark.apps("inetd", "socat")
 def test_inetd(wire_hosts: Any) -> None:
     """It cleans its children's environment, and gives them a socket as input, output and error."""
