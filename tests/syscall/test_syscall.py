@@ -221,10 +221,8 @@ def test_programs_that_come_and_go_leave_nothing_open(world: World, connect: Con
         processes = (record.rs, *record.processes)
         return [len(list(Path(f"/proc/{each.pid}/fd").iterdir())) for each in processes]
 
-    first = come_and_go()
-    for _ in range(5):
-        last = come_and_go()
-    assert last == first
+    # The zygote may be forking its spare just now. What leaks grows each time; that does not.
+    until(lambda: come_and_go() == come_and_go())
 
 
 def test_a_process_that_ends_is_noticed_though_its_connection_lives(world: World) -> None:
