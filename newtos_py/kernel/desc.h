@@ -26,6 +26,7 @@ enum nt_desc_kind {
     NT_DESC_FENCE = 5,   // down: `arg` is the fence number, `tag` its source; see nt_status.fence
     NT_DESC_REQUEST = 6, // syscall server to TCP/UDP: struct nt_request inline
     NT_DESC_REPLY = 7,   // TCP/UDP to syscall server: struct nt_request inline, filled in
+    NT_DESC_STEER = 8,   // down, TCP to IP: struct nt_steer inline
 };
 
 enum nt_desc_flags {
@@ -65,6 +66,15 @@ struct nt_tx_meta {
     uint8_t ttl;
     uint8_t tos;
     uint8_t df; // 1: don't fragment
+};
+
+// A connection that its four-tuple does not lead to: an exact match comes before every other rule.
+struct nt_steer {
+    uint8_t local[16];
+    uint8_t remote[16];
+    uint16_t local_port; // in host byte order
+    uint16_t remote_port;
+    uint32_t here; // 1: segments of it go to whoever says this; 0: no longer
 };
 
 // A buffer on its way back to the pool it came from.

@@ -165,12 +165,22 @@ class RouteConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SteeringConfig:
+    """How arriving segments find their lane: net/steering.h. `key` is random a boot."""
+
+    kind: str = "rss"
+    lanes: int = 1
+    key: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class NetConfig:
     """A host's interfaces, addresses and routes; newtos_py.net.netconf fills the C struct."""
 
     interfaces: tuple[InterfaceConfig, ...]
     addresses: tuple[LocalAddress, ...]
     routes: tuple[RouteConfig, ...]
+    steering: SteeringConfig = SteeringConfig()
 
 
 @dataclass(frozen=True, slots=True)

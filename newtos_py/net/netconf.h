@@ -7,6 +7,7 @@
 #define NT_NET_NETCONF_H
 
 #include "newtos_py/kernel/base.h"
+#include "newtos_py/net/steering.h"
 
 enum {
     NT_NETCONF_INTERFACES = 9, // NT_DRIVERS_MAX drivers and the loopback
@@ -48,6 +49,7 @@ struct nt_netconf {
     struct nt_interface interface[9];
     struct nt_local_address address[32];
     struct nt_route route[32];
+    struct nt_steering_config steering;
 };
 
 struct nt_path {        // what a look-up answers

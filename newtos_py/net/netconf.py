@@ -18,6 +18,8 @@ LOOPBACK_MTU = 65535
 # included, still fits 16 bits.
 GSO_MAX = 65535 - 60 - 60
 CSUM_TX = 1  # NT_INTERFACE_CSUM_TX
+# enum nt_steering_kind, by name.
+STEERINGS = ("rss", "flow-groups", "rfd")
 _LO = InterfaceConfig(LOOPBACK, "lo", bytes(6), LOOPBACK_MTU, GSO_MAX, csum_tx=True)
 
 
@@ -64,6 +66,10 @@ def to_bytes(net: NetConfig) -> bytes:
         conf.address[i] = (one.address, one.prefix_bits, one.interface)
     for i, route in enumerate(net.routes):
         conf.route[i] = (route.prefix, route.gateway, route.prefix_bits, route.interface)
+    steering = net.steering
+    conf.steering.kind = STEERINGS.index(steering.kind)
+    conf.steering.lanes = steering.lanes
+    conf.steering.key = steering.key.ljust(len(conf.steering.key), b"\0")
     return bytes(ffi.buffer(conf))
 
 

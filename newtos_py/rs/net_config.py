@@ -4,6 +4,7 @@ An interface's index is its driver's. A subnet of an address is attached by way 
 interface; the Linux side of a TAP device lies in such a subnet, so it needs no route of its own.
 """
 
+import secrets
 from collections.abc import Mapping
 
 from newtos_py.kernel.server import (
@@ -12,12 +13,15 @@ from newtos_py.kernel.server import (
     NetConfig,
     RouteConfig,
     ServerSpec,
+    SteeringConfig,
 )
 from newtos_py.topology import Address, HostPlan, Route
 
 MTU = 1500
 # desc.h and netconf.h have room for both.
 _LOOPBACK = 8
+# net/steering.h
+_STEERING_KEY_BYTES = 40
 
 
 def net_config(plan: HostPlan, specs: Mapping[str, ServerSpec]) -> NetConfig:
@@ -42,7 +46,11 @@ def net_config(plan: HostPlan, specs: Mapping[str, ServerSpec]) -> NetConfig:
         for address in plan.host.addresses
     )
     routes = tuple(_route(route, placed) for route in plan.host.routes)
-    return NetConfig(interfaces, addresses, routes)
+    host = plan.host
+    steering = SteeringConfig(
+        host.steering.value, host.lanes, secrets.token_bytes(_STEERING_KEY_BYTES)
+    )
+    return NetConfig(interfaces, addresses, routes, steering)
 
 
 def _route(route: Route, placed: Mapping[Address, int]) -> RouteConfig:

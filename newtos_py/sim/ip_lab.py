@@ -18,6 +18,7 @@ from newtos_py.kernel.server import (
     NetConfig,
     RouteConfig,
     ServerContext,
+    SteeringConfig,
 )
 from newtos_py.net.addr import pack, pack_prefix
 from newtos_py.servers.ip import SERVER
@@ -41,7 +42,7 @@ from newtos_py.sim.world import (
     with_payload,
 )
 
-FRAME, PACKET, SEGMENT, ICMP_ERROR, FENCE = 1, 2, 3, 4, 5
+FRAME, PACKET, SEGMENT, ICMP_ERROR, FENCE, STEER = 1, 2, 3, 4, 5, 8
 CSUM_PARTIAL, CSUM_VALID, LOOPBACK = 1, 2, 4
 
 MAC = [bytes.fromhex("020000000001"), bytes.fromhex("020000000002")]
@@ -174,6 +175,11 @@ class Upper:
         source = lib.NT_FENCE_UDP if self.role == "udp" else lib.NT_FENCE_TCP
         assert self.to_ip.push(Desc(FENCE, tag=source, arg=number))
 
+    def steer(self, peer: str, peer_port: int, port: int, *, here: bool) -> None:
+        """Say that a connection of ours is in this lane, or no longer."""
+        data = struct.pack("=16s16sHHI", pack(OUR), pack(peer), port, peer_port, here)
+        assert self.to_ip.push(Desc(STEER, data))
+
     def received(self, *, keep: bool = False) -> list[Desc]:
         """What IP has handed up; the buffers go back unless `keep`."""
         self.lab.run()
@@ -208,6 +214,8 @@ class Limits:
     gso_max: int = 65415
     csum_tx: bool = True
     gateway: bool = True
+    lanes: int = 1
+    steering: str = "rss"
 
 
 class IpLab:
@@ -223,7 +231,8 @@ class IpLab:
         self.area_used = 0
         self.fences: list[tuple[int, int, int]] = []
         self.drivers = [Driver(self, 0), Driver(self, 1)]
-        self.tcp, self.udp = Upper(self, "tcp0"), Upper(self, "udp")
+        self.lanes = [Upper(self, f"tcp{lane}") for lane in range(self.limits.lanes)]
+        self.tcp, self.udp = self.lanes[0], Upper(self, "udp")
         self.runner = EngineRunner(self.world, self._create, self._inject)
         self.runner.boot()
 
@@ -304,10 +313,10 @@ class IpLab:
         ] + [
             Channels(upper.role, upper.memory["out"], upper.memory["into"],
                      returns_in=upper.returns_memory)
-            for upper in (self.tcp, self.udp)
+            for upper in (*self.lanes, self.udp)
         ]  # fmt: skip
         neighbours = [each.neighbour for each in self.drivers]
-        neighbours += [each.neighbour for each in (self.udp, self.tcp)]
+        neighbours += [each.neighbour for each in (self.udp, *self.lanes)]
         return ServerContext(
             host="web", role="ip", index=0, generation=1, recovered=recovered, seed=42,
             status=self.status, doorbell=-1, arena=self.arena, own_pool=self.pool,
@@ -325,4 +334,5 @@ class IpLab:
         )
         addresses = tuple(LocalAddress(*pack_prefix(text), i) for text, i in ADDRESSES)
         default = RouteConfig(pack("0.0.0.0"), 96, pack(GATEWAY), 1)
-        return NetConfig(interfaces, addresses, (default,) if limits.gateway else ())
+        steering = SteeringConfig(limits.steering, limits.lanes, bytes(range(40)))
+        return NetConfig(interfaces, addresses, (default,) if limits.gateway else (), steering)

@@ -6,6 +6,7 @@ they say the same, wherever their lines stand.
 """
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 from newtos_py.topology.address import Address
 from newtos_py.topology.source import Source
@@ -57,6 +58,14 @@ class Cores:
     named: tuple[tuple[str, int], ...] = ()
 
 
+class Steering(Enum):
+    """Which lane a connection's segments go to (net/steering.h)."""
+
+    RSS = "rss"
+    FLOW_GROUPS = "flow-groups"
+    RFD = "rfd"
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
     """One emulated operating system."""
@@ -68,6 +77,9 @@ class Host:
     routes: tuple[Route, ...] = ()
     cores: Cores = Cores()
     idle: IdleTunables = IdleTunables()
+    # TCP servers, each with connections and listening sockets of its own.
+    lanes: int = 1
+    steering: Steering = Steering.RSS
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 Hosts without a word on cores are dealt round robin over the cores at hand, and all servers of a
 host share its core: on the same core a hand-over is a switch of 2 us, across cores a wake of 12 us
-(architecture.md §6). Programs run on their host's core, too. `cores` overrides this as a whole
-(one core, or a list over which the servers are dealt) or role by role.
+(architecture.md §6). Programs run on their host's core, too. A host of several lanes is dealt as
+many cores, one a TCP server; its other servers share the first lane's. `cores` overrides this as a
+whole (one core, or a list over which the servers are dealt) or role by role.
 
 Boot order: a server stands after all that it needs. Drivers need nothing; IP needs the drivers,
 TCP and UDP need IP, the syscall server needs TCP and UDP.
@@ -11,7 +12,7 @@ TCP and UDP need IP, the syscall server needs TCP and UDP.
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -77,13 +78,18 @@ def plan(topology: Topology, cores: Sequence[int]) -> tuple[HostPlan, ...]:
     TopologyError if the file asks for a core that is not among them, or names no such role.
     """
     assert cores, "a process may always run somewhere"
-    undecided = [host.name for host in topology.hosts if not host.cores.pool]
+    # Each undecided host has as many cores as lanes, as far as they go.
+    dealt = 0
     plans = []
     for host in topology.hosts:
         pool = host.cores.pool
+        lane_cores: dict[str, int] = {}
         if not pool:
-            pool = (cores[undecided.index(host.name) % len(cores)],)
-        host_plan = _plan_host(topology, host, pool)
+            own = [cores[(dealt + lane) % len(cores)] for lane in range(host.lanes)]
+            dealt += host.lanes
+            pool = (own[0],)
+            lane_cores = {_lane_role(lane): core for lane, core in enumerate(own)}
+        host_plan = _plan_host(topology, host, pool, lane_cores)
         _check_cores(topology, host_plan, cores)
         plans.append(host_plan)
     return _mark_shared(plans)
@@ -95,33 +101,40 @@ def interface_mac(host: str, role: str) -> bytes:
     return bytes([0x02]) + digest[:5]
 
 
-def _plan_host(topology: Topology, host: Host, pool: tuple[int, ...]) -> HostPlan:
+def _plan_host(
+    topology: Topology, host: Host, pool: tuple[int, ...], lane_cores: Mapping[str, int]
+) -> HostPlan:
     links = tuple(links_of(topology, host))
     interfaces = tuple(
         Interface(link.role, link.name, interface_mac(host.name, link.role), link.addresses)
         for link in links
     )
-    named = dict(host.cores.named)
+    named = {**lane_cores, **dict(host.cores.named)}
     servers = tuple(
         replace(server, core=named.get(server.role, pool[i % len(pool)]))
-        for i, server in enumerate(_servers(links, pool[0]))
+        for i, server in enumerate(_servers(host, links, pool[0]))
     )
     return HostPlan(host, named.get(PROGRAMS, pool[0]), interfaces, servers)
 
 
-def _servers(links: tuple[Link, ...], core: int) -> list[ServerPlan]:
+def _lane_role(lane: int) -> str:
+    return f"tcp{lane}"
+
+
+def _servers(host: Host, links: tuple[Link, ...], core: int) -> list[ServerPlan]:
     """List the servers of a host in boot order, all on `core` for now."""
 
     def server(kind: ServerKind, role: str, entry_point: str, *needs: str) -> ServerPlan:
         return ServerPlan(role, kind, entry_point, core, False, needs)
 
+    lanes = [_lane_role(lane) for lane in range(host.lanes)]
     drivers = [server(ServerKind.DRIVER, link.role, link.role.split(".")[0]) for link in links]
     return [
         *drivers,
         server(ServerKind.SERVER, "ip", "ip", *(driver.role for driver in drivers)),
         server(ServerKind.SERVER, "udp", "udp", "ip"),
-        server(ServerKind.SERVER, "tcp0", "tcp", "ip"),
-        server(ServerKind.SERVER, "syscall", "syscall", "udp", "tcp0"),
+        *(server(ServerKind.SERVER, role, "tcp", "ip") for role in lanes),
+        server(ServerKind.SERVER, "syscall", "syscall", "udp", *lanes),
     ]
 
 

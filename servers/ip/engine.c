@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "servers/ip/exact.h"
 #include "servers/ip/step.h"
 
 enum { // ports of the transaction: the same in all generations
@@ -127,6 +128,11 @@ static const char *open_all(struct nt_ip *ip, const struct nt_ip_config *config)
         return error;
     if (!recovered)
         skip_old_fences(ip);
+    nt_ip_exact_recover(ip);
+    // A lane is there or not, whatever the configuration says.
+    struct nt_steering_config steering = ip->conf.steering;
+    steering.lanes = ip->lanes;
+    nt_steering_init(&ip->steering, &steering);
     ip->announced = recovered;
     return NULL;
 }

@@ -16,7 +16,7 @@ enum {
     NT_IP_UPPERS = 9, // ... and UDP, the last one
     NT_IP_UPPER_UDP = 8,
     NT_IP_ARENA_KIND = 0x4e544950,
-    NT_IP_ARENA_LAYOUT = 1,
+    NT_IP_ARENA_LAYOUT = 2,
     NT_IP_BELL_DRIVER = 0, // + driver
     NT_IP_BELL_UPPER = 8,  // + upper
 };

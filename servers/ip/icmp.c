@@ -1,6 +1,5 @@
 #include "servers/ip/icmp.h"
 
-#include "newtos_py/net/flow.h"
 #include "servers/ip/input.h"
 #include "servers/ip/output.h"
 
@@ -106,13 +105,14 @@ static void echo(struct nt_ip *ip, const struct nt_ip_in *in, const struct nt_ic
 
 // -- Errors about our packets ----------------------------------------------------------------
 
-// The hash is symmetric, so the quoted packet's is that of the flow's packets to us.
-static uint32_t quoted_flow(const uint8_t *header, const uint8_t *ports)
+// The lane of the connection whose packet is quoted: where its peer's go.
+static uint32_t quoted_lane(const struct nt_ip *ip, const uint8_t *header, const uint8_t *ports)
 {
     uint8_t src[16], dst[16];
     nt_addr_from_v4(src, nt_ipv4_src(header));
     nt_addr_from_v4(dst, nt_ipv4_dst(header));
-    return nt_flow_hash(src, nt_get16(ports), dst, nt_get16(ports + 2));
+    struct nt_flow arriving = {dst, src, nt_get16(ports + 2), nt_get16(ports)};
+    return nt_ip_lane(ip, &arriving);
 }
 
 // The upper server whose packet is quoted, or NT_IP_UPPERS if it can't be one of ours.
@@ -131,7 +131,7 @@ static uint32_t quoted_upper(struct nt_ip *ip, const uint8_t *quote, uint32_t le
         return NT_IP_UPPERS;
     switch (nt_ipv4_protocol(header)) {
     case NT_IPPROTO_TCP:
-        return nt_ip_lane(ip, quoted_flow(header, quote + header_bytes));
+        return quoted_lane(ip, header, quote + header_bytes);
     case NT_IPPROTO_UDP:
         return NT_IP_UPPER_UDP;
     default:

@@ -4,12 +4,26 @@
 #include "newtos_py/net/flow.h"
 #include "newtos_py/net/icmp.h"
 #include "newtos_py/net/ipv6.h"
+#include "servers/ip/exact.h"
 #include "servers/ip/icmp.h"
 #include "servers/ip/reassembly.h"
 
-uint32_t nt_ip_lane(const struct nt_ip *ip, uint32_t flow_hash)
+uint32_t nt_ip_lane(const struct nt_ip *ip, const struct nt_flow *arriving)
 {
-    return ip->lanes > 1 ? flow_hash % ip->lanes : 0;
+    if (NT_LIKELY(ip->lanes <= 1))
+        return 0;
+    uint32_t exact = nt_ip_exact_find(ip, arriving);
+    return exact < NT_IP_LANES ? exact : nt_steering_lane(&ip->steering, arriving);
+}
+
+// The lane of a whole TCP packet. One too short for ports is no lane's, which will say so.
+static uint32_t lane_of(const struct nt_ip *ip, const struct nt_ip_in *in)
+{
+    if (NT_LIKELY(ip->lanes <= 1) || in->ip.total_bytes < in->ip.header_bytes + 4u)
+        return 0;
+    const uint8_t *ports = in->bytes + in->ip.header_bytes;
+    struct nt_flow arriving = {in->src, in->dst, nt_get16(ports), nt_get16(ports + 2)};
+    return nt_ip_lane(ip, &arriving);
 }
 
 // Ports stand first in TCP's and UDP's headers alike.
@@ -68,7 +82,7 @@ static bool deliver(struct nt_ip *ip, const struct nt_ip_in *in)
             return false;
         }
         hash = flow_hash(in);
-        return push_up(ip, nt_ip_lane(ip, hash), NT_DESC_PACKET, hash, in);
+        return push_up(ip, lane_of(ip, in), NT_DESC_PACKET, hash, in);
     case NT_IPPROTO_UDP:
         return push_up(ip, NT_IP_UPPER_UDP, NT_DESC_PACKET, flow_hash(in), in);
     case NT_IPPROTO_ICMP:

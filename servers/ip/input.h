@@ -15,6 +15,6 @@ void nt_ip_input_own(struct nt_ip *ip, struct nt_ip_in *in, uint32_t buffer, uin
 bool nt_ip_hand_up(struct nt_ip *ip, uint32_t upper, enum nt_desc_kind kind,
                    const struct nt_ip_in *in);
 // The TCP server that has the flow.
-uint32_t nt_ip_lane(const struct nt_ip *ip, uint32_t flow_hash);
+uint32_t nt_ip_lane(const struct nt_ip *ip, const struct nt_flow *arriving);
 
 #endif

@@ -5,6 +5,7 @@
 #include "newtos_py/net/ipv6.h"
 #include "newtos_py/net/udp.h"
 #include "servers/ip/ethernet.h"
+#include "servers/ip/exact.h"
 #include "servers/ip/fence.h"
 #include "servers/ip/fragment.h"
 #include "servers/ip/icmp.h"
@@ -377,6 +378,13 @@ static void segment(struct nt_ip *ip, const struct nt_desc *desc, uint32_t upper
     nt_ip_output(ip, &out);
 }
 
+static void steer(struct nt_ip *ip, const struct nt_desc *desc, uint32_t upper)
+{
+    struct nt_steer said;
+    memcpy(&said, desc->data, sizeof said);
+    nt_ip_exact_set(ip, upper, &said);
+}
+
 void nt_ip_segment_input(struct nt_ip *ip, uint32_t upper)
 {
     struct nt_consumer *in = &ip->upper[upper].in;
@@ -388,6 +396,9 @@ void nt_ip_segment_input(struct nt_ip *ip, uint32_t upper)
         segment(ip, &desc, upper);
     else if (whole && desc.kind == NT_DESC_FENCE && desc.tag == nt_ip_fence_source(upper))
         nt_ip_fence(ip, desc.tag, desc.arg);
+    else if (whole && desc.kind == NT_DESC_STEER && upper < NT_IP_LANES &&
+             desc.inline_len == sizeof(struct nt_steer))
+        steer(ip, &desc, upper);
     else
         nt_ip_count(ip, NT_IP_COUNT_BAD_DESCRIPTOR);
     nt_txn_crash_point(&ip->txn);

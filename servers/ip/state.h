@@ -39,6 +39,10 @@ enum {
     NT_IP_JOURNAL_AN_INPUT = 16384,
     NT_IP_JOURNAL_BYTES = 262144,
     NT_IP_PATHS_CACHED = 64,
+    // Connections whose port the program named, and whose lane is not where it leads (exact.h).
+    NT_IP_EXACT_SETS = 512,
+    NT_IP_EXACT_WAYS = 8,
+    NT_IP_EXACTS = NT_IP_EXACT_SETS * NT_IP_EXACT_WAYS,
     NT_IP_INLINE_MAX =
         NT_DESC_INLINE_BYTES - NT_TX_META_BYTES, // transport header bytes of a segment
     NT_IP_L2_BYTES = NT_ETHERNET_HEADER_BYTES,
@@ -125,6 +129,14 @@ struct nt_ip_sequence { // counters that must not go back
     uint32_t waiting; // order of waiting packets
 };
 
+struct nt_ip_exact { // a connection
+    uint8_t local[16];
+    uint8_t remote[16];
+    uint16_t local_port;
+    uint16_t remote_port;
+    uint32_t lane; // + 1; 0: the entry is free
+};
+
 struct nt_ip_state {
     struct nt_ip_sequence sequence;
     struct nt_ip_pending_fence fence[NT_IP_DRIVERS][NT_STATUS_FENCES];
@@ -133,6 +145,7 @@ struct nt_ip_state {
     struct nt_ip_reassembly reassembly[NT_IP_REASSEMBLIES];
     struct nt_ip_neighbour neighbour[NT_IP_NEIGHBOURS];
     struct nt_buffer_record record[NT_BUFFERS_MAX];
+    struct nt_ip_exact exact[NT_IP_EXACTS];
 };
 
 struct nt_ip_link { // a driver
@@ -180,6 +193,8 @@ struct nt_ip {
     uint64_t icmp_refilled_ns;
     uint32_t icmp_tokens;
     uint32_t lanes;
+    uint32_t exact_count; // entries of the exact-match table in use
+    struct nt_steering steering;
     bool announced;         // our addresses, once after the arena was new
     uint64_t defended_ns;   // when an address of ours was last defended
     uint64_t stale_returns; // already counted

@@ -123,6 +123,11 @@ static void end(struct nt_tcp_engine *tcp, struct nt_tcb *t)
     nt_tcp_listener_forget_syn(tcp, t);
     nt_tcp_hash_remove_tcb(tcp, t);
     forget_timers(tcp, t);
+    if (NT_UNLIKELY(t->flags & NT_TCB_STEERED)) {
+        struct nt_tcp_tuple tuple = {t->local_addr, t->remote_addr, t->local_port, t->remote_port};
+        (void)nt_tcp_emit_steer(tcp, &tuple, false);
+        t->flags &= ~(uint32_t)NT_TCB_STEERED;
+    }
     t->ooo_count = 0;
     t->flags &= ~(uint32_t)(NT_TCB_ACK_NOW | NT_TCB_SYN_DUE | NT_TCB_RETRANSMIT | NT_TCB_FORCE |
                             NT_TCB_PERSIST | NT_TCB_RTT_TIMING | NT_TCB_RECOVERY);
@@ -165,6 +170,7 @@ void nt_tcb_enter_time_wait(struct nt_tcp_engine *tcp, struct nt_tcb *t)
     (void)nt_tcp_output_ack(tcp, t);
     nt_tcp_hash_remove_tcb(tcp, t);
     (void)nt_tcp_time_wait_add(tcp, t);
+    t->flags &= ~(uint32_t)NT_TCB_STEERED; // the block's business now
     nt_txn_crash_point(&tcp->txn);
     nt_tcb_enter_closed(tcp, t);
 }
@@ -240,6 +246,11 @@ uint32_t nt_tcp_connect(struct nt_tcp_engine *tcp, struct nt_tcb *t,
         nt_tcp_time_wait_free(tcp, time_wait);
     }
     nt_txn_crash_point(&tcp->txn);
+    if (NT_UNLIKELY(nt_tcp_lane_of(tcp, &tuple) != tcp->config.lane)) {
+        if (!nt_tcp_emit_steer(tcp, &tuple, true))
+            return EADDRNOTAVAIL;
+        t->flags |= NT_TCB_STEERED;
+    }
     nt_tcb_set_iss(t, iss);
     t->state = NT_TCP_SYN_SENT;
     t->flags |= NT_TCB_SYN_DUE;

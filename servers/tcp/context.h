@@ -159,6 +159,7 @@ struct nt_tcp_engine {
     struct nt_txn txn;
     struct nt_status *status;
     struct nt_netconf netconf;
+    struct nt_steering steering;
     struct nt_consumer from_ip;
     struct nt_producer to_ip;
     struct nt_consumer from_syscall;
@@ -426,6 +427,7 @@ uint32_t nt_tcp_timestamp_offset(const struct nt_tcp_engine *tcp, const uint8_t 
 // ports.c
 // A port for a connection to `remote`; 0: none is free. *time_wait: the TIME-WAIT block that is to
 // be taken over, or NT_NO_INDEX.
+uint32_t nt_tcp_lane_of(const struct nt_tcp_engine *tcp, const struct nt_tcp_tuple *tuple);
 uint16_t nt_tcp_choose_port(struct nt_tcp_engine *tcp, const uint8_t local[16],
                             const uint8_t remote[16], uint16_t remote_port, uint32_t *time_wait);
 // For bind() with port 0; 0: none is free.
@@ -464,6 +466,7 @@ bool nt_tcp_emit_segment(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t s
 void nt_tcp_emit_reset(struct nt_tcp_engine *tcp, struct nt_tcb *t);
 void nt_tcp_answer_reset(struct nt_tcp_engine *tcp, const struct nt_segment *segment);
 void nt_tcp_answer_time_wait(struct nt_tcp_engine *tcp, const struct nt_time_wait *tw);
+bool nt_tcp_emit_steer(struct nt_tcp_engine *tcp, const struct nt_tcp_tuple *tuple, bool here);
 bool nt_tcp_emit_fence(struct nt_tcp_engine *tcp, uint32_t number);
 
 // window.c: the receive window, and the program's cursors.

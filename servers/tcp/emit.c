@@ -205,6 +205,25 @@ void nt_tcp_answer_time_wait(struct nt_tcp_engine *tcp, const struct nt_time_wai
     answer(tcp, &header, tw->local_addr, tw->remote_addr);
 }
 
+// Tells IP that segments of a connection come here, or no longer. False: no room.
+bool nt_tcp_emit_steer(struct nt_tcp_engine *tcp, const struct nt_tcp_tuple *tuple, bool here)
+{
+    struct nt_desc *desc = begin(tcp);
+    if (desc == NULL)
+        return false;
+    struct nt_steer steer = {
+        .local_port = tuple->local_port, .remote_port = tuple->remote_port, .here = here};
+    nt_addr_copy(steer.local, tuple->local_addr);
+    nt_addr_copy(steer.remote, tuple->remote_addr);
+    desc->kind = NT_DESC_STEER;
+    desc->flags = 0;
+    desc->inline_len = sizeof(steer);
+    memcpy(desc->data, &steer, sizeof(steer));
+    nt_producer_advance(&tcp->to_ip);
+    nt_txn_crash_point(&tcp->txn);
+    return true;
+}
+
 bool nt_tcp_emit_fence(struct nt_tcp_engine *tcp, uint32_t number)
 {
     struct nt_desc *desc = begin(tcp);

@@ -189,6 +189,7 @@ static int open_memory(struct nt_tcp_engine *tcp, char *why, uint64_t why_bytes)
     }
     tcp->status = c->status.base;
     memcpy(&tcp->netconf, c->netconf.base, sizeof(tcp->netconf));
+    nt_steering_init(&tcp->steering, &tcp->netconf.steering);
     return 0;
 }
 

@@ -45,6 +45,18 @@ static bool tuple_free(const struct nt_tcp_engine *tcp, const struct nt_tcp_tupl
     return true;
 }
 
+// Where IP delivers segments of a connection.
+uint32_t nt_tcp_lane_of(const struct nt_tcp_engine *tcp, const struct nt_tcp_tuple *tuple)
+{
+    if (NT_LIKELY(tcp->steering.config.lanes == 1))
+        return 0;
+    struct nt_flow arriving = {tuple->remote_addr, tuple->local_addr, tuple->remote_port,
+                               tuple->local_port};
+    return nt_steering_lane(&tcp->steering, &arriving);
+}
+
+// With several lanes, only ports that lead back to this one (Fastsocket §3.3: an active
+// connection's lane is in its port): so lanes never choose the same.
 uint16_t nt_tcp_choose_port(struct nt_tcp_engine *tcp, const uint8_t local[16],
                             const uint8_t remote[16], uint16_t remote_port, uint32_t *time_wait)
 {
@@ -59,7 +71,8 @@ uint16_t nt_tcp_choose_port(struct nt_tcp_engine *tcp, const uint8_t local[16],
         uint16_t port =
             (uint16_t)(NT_TCP_PORT_FIRST + (offset % PORTS + *cursor % PORTS + i) % PORTS);
         struct nt_tcp_tuple tuple = {local, remote, port, remote_port};
-        if (listening_on(tcp, port) || !tuple_free(tcp, &tuple, time_wait))
+        if (nt_tcp_lane_of(tcp, &tuple) != tcp->config.lane || listening_on(tcp, port) ||
+            !tuple_free(tcp, &tuple, time_wait))
             continue;
         nt_txn_touch(&tcp->txn, cursor, sizeof(*cursor));
         *cursor = (*cursor + i + 1) % PORTS;

@@ -73,6 +73,7 @@ enum nt_tcb_flags {
     NT_TCB_FENCE = 524288,          // unacknowledged bytes may be referenced when the slot is freed
     NT_TCB_PROBED = 2097152,        // the probe timeout has come since the last new acknowledgement
     NT_TCB_ONE_WAY = 4194304,       // no answer has come to take an acknowledgement along
+    NT_TCB_STEERED = 8388608,       // IP knows it by exact match: its port leads to another lane
     NT_TCB_UNDO = 1048576, // the next new acknowledgement says whether a loss was one: undo.c
 };
 
@@ -169,8 +170,9 @@ struct nt_tcb {
 struct nt_time_wait {
     uint32_t mark;
     uint8_t state; // NT_TCP_FREE, NT_TCP_TIME_WAIT
-    uint8_t timestamps;
-    uint16_t window; // as the last header said
+    uint8_t timestamps : 1;
+    uint8_t steered : 1; // IP knows it by exact match
+    uint16_t window;     // as the last header said
     uint8_t local_addr[16];
     uint8_t remote_addr[16];
     uint16_t local_port;

@@ -41,6 +41,11 @@ void nt_tcp_time_wait_free(struct nt_tcp_engine *tcp, uint32_t index)
     nt_tcp_hash_remove_time_wait(tcp, index);
     unlink_block(tcp, index);
     tw->state = NT_TCP_FREE;
+    if (NT_UNLIKELY(tw->steered)) {
+        struct nt_tcp_tuple tuple = {tw->local_addr, tw->remote_addr, tw->local_port,
+                                     tw->remote_port};
+        (void)nt_tcp_emit_steer(tcp, &tuple, false);
+    }
     tcp->tw_free[tcp->tw_free_count++] = index;
     tcp->status->counter[NT_TCP_TIME_WAITS_IN_USE]--;
 }
@@ -60,6 +65,7 @@ uint32_t nt_tcp_time_wait_add(struct nt_tcp_engine *tcp, const struct nt_tcb *t)
         .mark = mark,
         .state = NT_TCP_TIME_WAIT,
         .timestamps = (t->flags & NT_TCB_TIMESTAMPS) != 0,
+        .steered = (t->flags & NT_TCB_STEERED) != 0,
         .window = (uint16_t)nt_min_u32((t->rcv_adv - t->rcv_nxt) >> t->rcv_wscale, UINT16_MAX),
         .local_port = t->local_port,
         .remote_port = t->remote_port,

@@ -1,0 +1,114 @@
+"""IP hands TCP packets to lanes: by steering, and by exact match where a TCP server says so."""
+
+import struct
+
+import pytest
+
+from newtos_py.net import netconf
+from newtos_py.net._net import ffi, lib
+from newtos_py.net.addr import pack
+from newtos_py.sim import packets
+from newtos_py.sim.ip_lab import OUR, PEER, IpLab, Limits
+from newtos_py.sim.packets import Ipv4
+
+KINDS = netconf.STEERINGS
+
+
+def made(kind: str, lanes: int = 3) -> IpLab:
+    lab = IpLab(Limits(lanes=lanes, steering=kind))
+    for driver in lab.drivers:
+        driver.frames()
+    lab.learn()
+    return lab
+
+
+def segment(src_port: int, dst_port: int) -> bytes:
+    return struct.pack(">HHIIHHHH", src_port, dst_port, 1, 2, 0x5010, 0xFFFF, 0, 0)
+
+
+def arrives(lab: IpLab, src_port: int, dst_port: int) -> int:
+    """The lane that a segment of the peer's is handed to."""
+    lab.wire.deliver_ip(packets.ipv4(Ipv4(PEER, OUR, packets.TCP, segment(src_port, dst_port))))
+    found = [i for i, each in enumerate(lab.lanes) if each.received()]
+    assert len(found) == 1
+    return found[0]
+
+
+def expected(lab: IpLab, src_port: int, dst_port: int) -> int:
+    config = ffi.new("struct nt_steering_config *")
+    config.kind = KINDS.index(lab.limits.steering)
+    config.lanes = lab.limits.lanes
+    config.key = bytes(range(40))
+    steering = ffi.new("struct nt_steering *")
+    lib.nt_steering_init(steering, config)
+    src, dst = ffi.from_buffer(pack(PEER)), ffi.from_buffer(pack(OUR))
+    return lib.nt_steering_lane(
+        steering, ffi.new("struct nt_flow *", (src, dst, src_port, dst_port))
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_segments_go_where_steering_says(kind: str) -> None:
+    lab = made(kind)
+    seen = set()
+    for port in range(40000, 40030):
+        lane = arrives(lab, port, 80)
+        assert lane == expected(lab, port, 80)
+        assert arrives(lab, 80, port) == expected(lab, 80, port)
+        seen.add(lane)
+    assert seen == {0, 1, 2}
+
+
+def test_icmp_errors_follow_the_connection_they_are_about() -> None:
+    lab = made("rss")
+    for port in range(40000, 40010):
+        quoted = packets.ipv4(Ipv4(OUR, PEER, packets.TCP, segment(port, 80)))
+        lab.wire.deliver_ip(
+            packets.ipv4(Ipv4(PEER, OUR, packets.ICMP, packets.icmp(3, 1, 0, quoted)))
+        )
+        assert [bool(each.received()) for each in lab.lanes].index(True) == expected(lab, 80, port)
+
+
+def test_a_connection_is_found_by_exact_match_until_it_is_gone() -> None:
+    lab = made("rss")
+    usual = expected(lab, 80, 40000)
+    other = (usual + 1) % 3
+    lab.lanes[other].steer(PEER, 80, 40000, here=True)
+    lab.run()
+    assert arrives(lab, 80, 40000) == other
+    assert arrives(lab, 80, 40001) == expected(lab, 80, 40001)
+    lab.lanes[usual].steer(PEER, 80, 40000, here=False)
+    lab.run()
+    assert arrives(lab, 80, 40000) == other, "only whose it is may say so"
+    lab.lanes[other].steer(PEER, 80, 40000, here=False)
+    lab.run()
+    assert arrives(lab, 80, 40000) == usual
+
+
+def test_exact_matches_survive_a_kill_at_any_instruction() -> None:
+    lab = made("rss")
+    usual = expected(lab, 80, 40000)
+    other = (usual + 1) % 3
+    for here, lane in ((True, other), (False, usual)):
+        point = 0
+        dies = True
+        while dies:
+            point += 1
+            lab.lanes[other].steer(PEER, 80, 40000, here=not here)
+            lab.run()
+            lab.lanes[other].steer(PEER, 80, 40000, here=here)
+            dies = lab.runner.die_at(point)
+            lab.run()
+            assert arrives(lab, 80, 40000) == lane, f"died at crash point {point}"
+        assert point > 2
+
+
+def test_a_full_set_gives_up_one_entry() -> None:
+    lab = made("rss")
+    ports = range(33000, 33000 + 6000)
+    for chunk in range(0, len(ports), 500):
+        for port in ports[chunk : chunk + 500]:
+            lab.lanes[1].steer(PEER, 9, port, here=True)
+        lab.run()
+    kept = sum(arrives(lab, 9, port) == 1 for port in ports[-600:])
+    assert kept > 500, "the newest are there; others go where they lead"
