@@ -7,6 +7,7 @@ many were skipped for which reason.
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -19,6 +20,9 @@ from hypothesis import HealthCheck, settings
 # A machine that is busy with something else is no failure.
 settings.register_profile("newtos", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("newtos")
+
+# A shell ignores it for what it puts in the background, and so would every program started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CAP_NET_ADMIN = 12
 CAP_SYS_ADMIN = 21
