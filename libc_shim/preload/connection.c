@@ -463,6 +463,8 @@ static int connect_held(struct nt_file *file, const struct sockaddr *address, so
     if (nt_load_relaxed(&nt_host_gone))
         return -ENETDOWN;
     for (;;) {
+        if (nt_share_is_elsewhere(file))
+            return -ERESTART;
         uint32_t events_before = nt_sock_events(&file->sock);
         int answer = nt_sock_connect(&nt_context, &file->sock, address, length, &self->wake);
         nt_process_flush(self);
@@ -481,32 +483,42 @@ static int connect_held(struct nt_file *file, const struct sockaddr *address, so
 int nt_connect(int fd, const struct sockaddr *address, socklen_t length)
 {
     struct nt_file *file;
-    int result = nt_socket_hold(fd, "connect", &file);
-    if (result != 0)
-        return result;
     struct nt_thread *self = nt_thread_self();
+    bool moved;
+    int result;
     self->count[NT_COUNT_CONNECT]++;
-    self->count[NT_COUNT_USER]++;
-    result = address == NULL ? -EFAULT : connect_held(file, address, length);
-    nt_file_drop(file);
+    do {
+        result = nt_socket_hold(fd, "connect", &file);
+        if (result != 0)
+            return result;
+        self->count[NT_COUNT_USER]++;
+        result = address == NULL ? -EFAULT : connect_held(file, address, length);
+        moved = result == -ERESTART || nt_share_is_elsewhere(file);
+        nt_file_drop(file);
+    } while (moved);
     return result;
 }
 
 int nt_shutdown(int fd, int how)
 {
     struct nt_file *file;
-    int result = nt_socket_hold(fd, "shutdown", &file);
-    if (result != 0)
-        return result;
     struct nt_thread *self = nt_thread_self();
-    result = nt_sock_shutdown(&file->sock, how, &self->wake);
-    if (result == 1) {
-        unlisten(file, true);
-        result = 0;
-    }
-    called(self);
-    nt_watch_notify(file);
-    nt_file_drop(file);
+    bool moved;
+    int result;
+    do {
+        result = nt_socket_hold(fd, "shutdown", &file);
+        if (result != 0)
+            return result;
+        result = nt_sock_shutdown(&file->sock, how, &self->wake);
+        if (result == 1) {
+            unlisten(file, true);
+            result = 0;
+        }
+        called(self);
+        nt_watch_notify(file);
+        moved = result == -ERESTART || nt_share_is_elsewhere(file);
+        nt_file_drop(file);
+    } while (moved);
     return result;
 }
 
@@ -527,19 +539,25 @@ int nt_getsockname(int fd, struct sockaddr *address, socklen_t *length)
     struct nt_file *file;
     if (nt_share_is_pumped(fd))
         return pumped_name(fd, &nt_fd_get(fd)->sock.bound_to, address, length);
-    int result = nt_socket_hold(fd, "getsockname", &file);
-    if (result != 0)
-        return result;
-    for (;;) {
-        uint32_t events_before = nt_sock_events(&file->sock);
-        result = address == NULL || length == NULL
-                     ? -EFAULT
-                     : nt_sock_getsockname(&file->sock, address, length);
-        if (result != -EAGAIN || nt_wait_for_news(file, events_before, NT_FOREVER) != 0)
-            break;
-    }
-    called(nt_thread_self());
-    nt_file_drop(file);
+    bool moved;
+    int result;
+    do {
+        result = nt_socket_hold(fd, "getsockname", &file);
+        if (result != 0)
+            return result;
+        for (;;) {
+            uint32_t events_before = nt_sock_events(&file->sock);
+            result = address == NULL || length == NULL
+                         ? -EFAULT
+                         : nt_sock_getsockname(&file->sock, address, length);
+            moved = nt_share_is_elsewhere(file);
+            if (moved || result != -EAGAIN ||
+                nt_wait_for_news(file, events_before, NT_FOREVER) != 0)
+                break;
+        }
+        called(nt_thread_self());
+        nt_file_drop(file);
+    } while (moved);
     return result;
 }
 
@@ -548,13 +566,19 @@ int nt_getpeername(int fd, struct sockaddr *address, socklen_t *length)
     struct nt_file *file;
     if (nt_share_is_pumped(fd))
         return pumped_name(fd, &nt_fd_get(fd)->sock.peer, address, length);
-    int result = nt_socket_hold(fd, "getpeername", &file);
-    if (result != 0)
-        return result;
-    result = address == NULL || length == NULL ? -EFAULT
-                                               : nt_sock_getpeername(&file->sock, address, length);
-    called(nt_thread_self());
-    nt_file_drop(file);
+    bool moved;
+    int result;
+    do {
+        result = nt_socket_hold(fd, "getpeername", &file);
+        if (result != 0)
+            return result;
+        result = address == NULL || length == NULL
+                     ? -EFAULT
+                     : nt_sock_getpeername(&file->sock, address, length);
+        called(nt_thread_self());
+        moved = nt_share_is_elsewhere(file);
+        nt_file_drop(file);
+    } while (moved);
     return result;
 }
 

@@ -94,17 +94,43 @@ static int would_block(struct nt_thread *self, struct nt_file *file, bool nonblo
 
 // -- Receiving -------------------------------------------------------------------------------
 
+// Another process has taken the socket, as a call's `result` shows, and this call goes on: 1: with
+// the socket taken back; NT_IS_KERNELS; -errno. 0: nobody has.
+static int take_back(int fd, struct nt_file *file, ssize_t result)
+{
+    if (NT_LIKELY(!nt_share_was_taken(file, result)))
+        return 0;
+    int taken = nt_share_use(fd, file);
+    return taken == 0 ? 1 : taken;
+}
+
+// What comes of the rest of a call that found, after `total` bytes, that its socket is the
+// kernel's.
+static ssize_t end_as_kernels(int fd, struct rest *rest, int flags, ssize_t total, bool sends)
+{
+    int pieces;
+    struct msghdr message = {.msg_name = NULL};
+    const struct iovec *piece = rest_pieces(rest, &pieces);
+    message.msg_iov = nt_unconst(piece);
+    message.msg_iovlen = (size_t)pieces;
+    flags |= MSG_DONTWAIT | MSG_NOSIGNAL;
+    ssize_t done =
+        sends ? nt_real.sendmsg(fd, &message, flags) : nt_real.recvmsg(fd, &message, flags);
+    return done > 0 ? total + done : total;
+}
+
 // Nothing to read but an error or the end.
 static bool is_ending(struct nt_file *file)
 {
     return nt_sock_rx_bytes(&file->sock) == 0 &&
-           (nt_sock_poll(&file->sock) & (POLLERR | POLLHUP | POLLRDHUP)) != 0;
+           (nt_sock_poll(&file->sock) & (POLLERR | POLLHUP | POLLRDHUP)) != 0 &&
+           !nt_share_is_elsewhere(file);
 }
 
 // For calls that may wait. Out of line: what programs call most often does not.
 static __attribute__((noinline)) ssize_t
-receive_patiently(struct nt_thread *self, struct nt_file *file, const struct iovec *iov, int count,
-                  int flags, struct nt_sock_received *received)
+receive_patiently(struct nt_thread *self, int fd, struct nt_file *file, const struct iovec *iov,
+                  int count, int flags, struct nt_sock_received *received)
 {
     const bool all =
         (flags & (MSG_WAITALL | MSG_PEEK)) == MSG_WAITALL && file->sock.type == SOCK_STREAM;
@@ -116,6 +142,11 @@ receive_patiently(struct nt_thread *self, struct nt_file *file, const struct iov
         int pieces;
         const struct iovec *piece = rest_pieces(&rest, &pieces);
         ssize_t got = nt_sock_recv(&file->sock, piece, pieces, flags, received, &self->wake);
+        int taken = take_back(fd, file, got);
+        if (NT_UNLIKELY(taken == 1))
+            continue;
+        if (NT_UNLIKELY(taken != 0))
+            return total == 0 ? taken : end_as_kernels(fd, &rest, flags, total, false);
         if (got >= 0 && !all) {
             self->fruitless = 0;
             return got;
@@ -135,11 +166,12 @@ receive_patiently(struct nt_thread *self, struct nt_file *file, const struct iov
     }
 }
 
-static ssize_t receive_all(struct nt_thread *self, struct nt_file *file, const struct iovec *iov,
-                           int count, int flags, struct nt_sock_received *received)
+static ssize_t receive_all(struct nt_thread *self, int fd, struct nt_file *file,
+                           const struct iovec *iov, int count, int flags,
+                           struct nt_sock_received *received)
 {
     if (!is_nonblocking(file, flags))
-        return receive_patiently(self, file, iov, count, flags, received);
+        return receive_patiently(self, fd, file, iov, count, flags, received);
     ssize_t got =
         nt_sock_recv(&file->sock, iov, count, flags | MSG_DONTWAIT, received, &self->wake);
     if (got == -EAGAIN) {
@@ -162,7 +194,7 @@ again:;
     struct nt_thread *self = nt_thread_self();
     struct nt_sock_received received = {.flags = 0};
     self->count[NT_COUNT_READ]++;
-    result = receive_all(self, file, iov, count, flags, &received);
+    result = receive_all(self, fd, file, iov, count, flags, &received);
     if (result >= 0 && name.address != NULL) {
         if (name.length == NULL)
             result = -EFAULT;
@@ -206,12 +238,12 @@ ssize_t nt_data_recv(int fd, void *buf, size_t bytes, int flags, struct sockaddr
     return receive(fd, "recv", &iov, 1, flags, name);
 }
 
-static ssize_t receive_stream_message(struct nt_thread *self, struct nt_file *file,
+static ssize_t receive_stream_message(struct nt_thread *self, int fd, struct nt_file *file,
                                       struct msghdr *message, int flags)
 {
     struct nt_sock_received received = {.flags = 0};
     ssize_t result =
-        receive_all(self, file, message->msg_iov, (int)message->msg_iovlen, flags, &received);
+        receive_all(self, fd, file, message->msg_iov, (int)message->msg_iovlen, flags, &received);
     if (result >= 0) {
         message->msg_namelen = 0;
         message->msg_controllen = 0;
@@ -220,13 +252,13 @@ static ssize_t receive_stream_message(struct nt_thread *self, struct nt_file *fi
     return result;
 }
 
-static ssize_t receive_message(struct nt_thread *self, struct nt_file *file, struct msghdr *message,
-                               int flags)
+static ssize_t receive_message(struct nt_thread *self, int fd, struct nt_file *file,
+                               struct msghdr *message, int flags)
 {
     if (message->msg_iovlen > IOV_MAX)
         return -EMSGSIZE;
     if (file->sock.type == SOCK_STREAM && (flags & MSG_ERRQUEUE) == 0)
-        return receive_stream_message(self, file, message, flags);
+        return receive_stream_message(self, fd, file, message, flags);
     const bool nonblocking =
         is_nonblocking(file, flags | (flags & MSG_ERRQUEUE ? MSG_DONTWAIT : 0));
     uint64_t deadline_ns = 0;
@@ -249,7 +281,7 @@ again:;
     if (result != 0)
         return result;
     struct nt_thread *self = nt_thread_self();
-    result = message == NULL ? -EFAULT : receive_message(self, file, message, flags);
+    result = message == NULL ? -EFAULT : receive_message(self, fd, file, message, flags);
     called(self);
     bool moved = nt_share_was_taken(file, result);
     nt_file_drop(file);
@@ -297,8 +329,9 @@ int nt_data_wait_to_send(struct nt_file *file, bool nonblocking)
                        &deadline_ns);
 }
 
-static ssize_t send_all(struct nt_thread *self, struct nt_file *file, const struct iovec *iov,
-                        int count, int flags, const struct sockaddr *address, socklen_t length)
+static ssize_t send_all(struct nt_thread *self, int fd, struct nt_file *file,
+                        const struct iovec *iov, int count, int flags,
+                        const struct sockaddr *address, socklen_t length)
 {
     const bool nonblocking = is_nonblocking(file, flags);
     const bool stream = file->sock.type == SOCK_STREAM;
@@ -312,6 +345,11 @@ static ssize_t send_all(struct nt_thread *self, struct nt_file *file, const stru
         const struct iovec *piece = rest_pieces(&rest, &pieces);
         ssize_t sent =
             nt_sock_send(&file->sock, piece, pieces, flags, address, length, &self->wake);
+        int taken = take_back(fd, file, sent);
+        if (NT_UNLIKELY(taken == 1))
+            continue;
+        if (NT_UNLIKELY(taken != 0))
+            return total == 0 ? taken : end_as_kernels(fd, &rest, flags, total, true);
         if (sent >= 0) {
             total += sent;
             self->fruitless = 0;
@@ -326,7 +364,8 @@ static ssize_t send_all(struct nt_thread *self, struct nt_file *file, const stru
         if (sent == -EAGAIN)
             sent =
                 would_block(self, file, nonblocking, POLLOUT, file->sock.sndtimeo_ns, &deadline_ns);
-        if (sent == 0 && total > 0 && (nt_sock_poll(&file->sock) & POLLERR) != 0)
+        if (sent == 0 && total > 0 && (nt_sock_poll(&file->sock) & POLLERR) != 0 &&
+            !nt_share_is_elsewhere(file))
             return total; // tcp_sendmsg(): the error is the next call's
         if (sent != 0)
             return total > 0 ? total : sent;
@@ -344,7 +383,7 @@ again:;
     struct nt_thread *self = nt_thread_self();
     result = nt_load_relaxed(&nt_host_gone)
                  ? -ENETDOWN
-                 : send_all(self, file, iov, count, flags, address, length);
+                 : send_all(self, fd, file, iov, count, flags, address, length);
     called(self);
     bool moved = nt_share_was_taken(file, result);
     if (NT_LIKELY(!moved))
@@ -403,7 +442,7 @@ again:;
         return result;
     struct nt_thread *self = nt_thread_self();
     if (file->sock.type == SOCK_STREAM)
-        result = send_all(self, file, message->msg_iov, (int)message->msg_iovlen, flags,
+        result = send_all(self, fd, file, message->msg_iov, (int)message->msg_iovlen, flags,
                           message->msg_name, message->msg_namelen);
     else
         result = send_datagram(self, file, message, flags);

@@ -7,6 +7,7 @@
 #include "libc_shim/preload/log.h"
 #include "libc_shim/preload/numbers.h"
 #include "libc_shim/preload/process.h"
+#include "libc_shim/preload/share.h"
 
 #include <asm/ioctls.h>
 #include <errno.h>
@@ -261,14 +262,19 @@ int nt_ioctl(int fd, unsigned long request, void *arg)
     struct nt_file *file;
     if (nt_fd_get(fd) >= NT_FD_FIRST && nt_fd_get(fd)->kind == NT_FILE_EPOLL)
         return answer(nt_real.ioctl(fd, request, arg));
-    int result = nt_socket_hold(fd, "ioctl", &file);
-    if (result != 0)
-        return result;
     struct nt_thread *self = nt_thread_self();
     int saved = errno;
-    self->count[NT_COUNT_USER]++;
-    result = ioctl_socket(file, fd, request, arg);
-    nt_file_drop(file);
+    int result;
+    bool moved;
+    do {
+        result = nt_socket_hold(fd, "ioctl", &file);
+        if (result != 0)
+            return result;
+        self->count[NT_COUNT_USER]++;
+        result = ioctl_socket(file, fd, request, arg);
+        moved = nt_share_is_elsewhere(file);
+        nt_file_drop(file);
+    } while (moved);
     errno = saved;
     return result;
 }

@@ -2,10 +2,13 @@
 
 #include "libc_shim/preload/sendfile.h"
 
+#include "libc_shim/preload/blocking.h"
 #include "libc_shim/preload/connection.h"
 #include "libc_shim/preload/data.h"
 #include "libc_shim/preload/log.h"
+#include "libc_shim/preload/poll.h"
 #include "libc_shim/preload/process.h"
+#include "libc_shim/preload/share.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -33,26 +36,80 @@ static ssize_t read_source(const struct source *source, void *buf, size_t bytes)
     return got;
 }
 
+// Reading is undone; false: of a pipe it cannot be.
+static bool unread(const struct source *source, ssize_t bytes)
+{
+    if (source->at != NULL)
+        *source->at -= bytes;
+    return source->at != NULL || lseek(source->fd, -bytes, SEEK_CUR) >= 0;
+}
+
+// Another process has taken the socket while a piece was read for it: it goes there, as one write.
+static ssize_t send_elsewhere(int out, const void *piece, size_t bytes, int flags)
+{
+    size_t sent = 0;
+    while (sent < bytes) {
+        ssize_t more = nt_data_send(out, (const uint8_t *)piece + sent, bytes - sent,
+                                    flags | MSG_NOSIGNAL, NULL, 0);
+        if (more == NT_IS_KERNELS) {
+            more = nt_real.send(out, (const uint8_t *)piece + sent, bytes - sent, MSG_NOSIGNAL);
+            more = more < 0 ? -errno : more;
+        }
+        if (more == -EAGAIN) {
+            struct pollfd room = {.fd = out, .events = POLLOUT};
+            (void)nt_poll(&room, 1, NT_FOREVER, NULL);
+        } else if (more < 0) {
+            return sent > 0 ? (ssize_t)sent : more;
+        } else {
+            sent += (size_t)more;
+        }
+    }
+    return (ssize_t)sent;
+}
+
 // One piece: bytes moved, 0 at the end of the source, or -errno (-EAGAIN: no room).
-static ssize_t move_piece(struct nt_thread *self, struct nt_file *file, const struct source *source,
-                          size_t bytes, int flags)
+static ssize_t move_piece(struct nt_thread *self, int out, struct nt_file *file,
+                          const struct source *source, size_t bytes, int flags)
 {
     void *piece;
-    ssize_t room = nt_sock_reserve(&file->sock, bytes < PIECE_BYTES ? bytes : PIECE_BYTES, &piece);
+    const bool may_move = file->kind != NT_FILE_SOCKET;
+    const size_t limit = may_move ? BUFFER_BYTES : PIECE_BYTES;
+    ssize_t room = nt_sock_reserve(&file->sock, bytes < limit ? bytes : limit, &piece);
     if (room <= 0)
         return room;
     ssize_t got = read_source(source, piece, (size_t)room);
-    nt_sock_commit(&file->sock, got > 0 ? (size_t)got : 0, flags, &self->wake);
-    return got;
+    int result = nt_sock_commit(&file->sock, got > 0 ? (size_t)got : 0, flags, &self->wake);
+    if (NT_LIKELY(result == 0))
+        return got;
+    if (unread(source, got))
+        return result;
+    uint8_t buffer[BUFFER_BYTES]; // the piece's slot is another socket's as soon as it is left
+    memcpy(buffer, piece, (size_t)got);
+    return send_elsewhere(out, buffer, (size_t)got, flags);
 }
 
-static ssize_t move_all(struct nt_file *file, const struct source *source, size_t bytes)
+// After moving nothing: 1: another process had taken the socket, and now it is back; 0: nobody has;
+// NT_IS_KERNELS; -errno.
+static int take_back(int out, struct nt_file *file, ssize_t result)
+{
+    if (NT_LIKELY(!nt_share_was_taken(file, result)))
+        return 0;
+    int taken = nt_share_use(out, file);
+    return taken == 0 ? 1 : taken;
+}
+
+static ssize_t move_all(int out, struct nt_file *file, const struct source *source, size_t bytes)
 {
     struct nt_thread *self = nt_thread_self();
     ssize_t total = 0;
     while ((size_t)total < bytes) {
-        ssize_t moved = move_piece(self, file, source, bytes - (size_t)total, 0);
+        ssize_t moved = move_piece(self, out, file, source, bytes - (size_t)total, 0);
         nt_process_flush(self);
+        int taken = take_back(out, file, moved);
+        if (NT_UNLIKELY(taken == 1))
+            continue;
+        if (NT_UNLIKELY(taken != 0))
+            return total > 0 ? total : taken;
         if (moved > 0) {
             total += moved;
             continue;
@@ -97,7 +154,7 @@ ssize_t nt_sendfile(int out, int in, off_t *at, size_t bytes)
     int saved = errno;
     const struct source source = {.fd = in, .at = at};
     nt_thread_self()->count[NT_COUNT_USER]++;
-    result = file->sock.type == SOCK_STREAM ? move_all(file, &source, bytes)
+    result = file->sock.type == SOCK_STREAM ? move_all(out, file, &source, bytes)
                                             : move_datagrams(out, &source, bytes);
     errno = saved;
     result = nt_data_sent(file, result, 0);
@@ -134,8 +191,13 @@ static ssize_t pipe_to_socket(int out, struct nt_file *file, int pipe, size_t by
     if (result == 0 && file->sock.type != SOCK_STREAM)
         return move_datagrams(out, &source, bytes < BUFFER_BYTES ? bytes : BUFFER_BYTES);
     while (result == 0 && (size_t)total < bytes) {
-        ssize_t moved = move_piece(self, file, &source, bytes - (size_t)total, send_flags);
+        ssize_t moved = move_piece(self, out, file, &source, bytes - (size_t)total, send_flags);
         nt_process_flush(self);
+        int taken = take_back(out, file, moved);
+        if (NT_UNLIKELY(taken == 1))
+            continue;
+        if (NT_UNLIKELY(taken != 0))
+            return total > 0 ? total : taken;
         if (moved == -EAGAIN && total == 0) {
             result = nt_data_wait_to_send(file, file->nonblocking != 0);
             continue;

@@ -63,6 +63,7 @@ static void list_new(struct nt_control_call *call, int fd, struct nt_file *file)
         return;
     identify(file, &named);
     append(call, &named);
+    nt_sock_share(&file->sock); // from its next call on, and none is under way
     file->kind = NT_FILE_LENT;
     if (call->message.text_bytes == LISTED * sizeof named) {
         call->message.arg = NT_TOKEN_MORE;

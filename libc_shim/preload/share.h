@@ -17,6 +17,8 @@
 
 #include "libc_shim/preload/file.h"
 
+#include <errno.h>
+
 // What a call of ours answers when its descriptor turned out to be the kernel's: the symbol calls
 // libc's function then. No errno.
 #define NT_IS_KERNELS (-4000L)
@@ -40,10 +42,19 @@ int nt_share_send(int fd);
 void nt_share_received(int fd, bool cloexec);
 
 // After a call on `file` that failed, or found an end: another process has taken the socket since;
-// hold it again, which takes it back, and call again.
+// hold it again, which takes it back, and call again. Of calls that move no data nobody knows
+// whether they came in time, but doing them twice changes nothing: nt_share_is_elsewhere().
+static inline bool nt_share_is_elsewhere(const struct nt_file *file)
+{
+    if (NT_LIKELY(file->kind != NT_FILE_LENT))
+        return false;
+    nt_fence();
+    return file->sock.phase != NT_SOCK_LISTENING && nt_sock_was_moved(&file->sock);
+}
 static inline bool nt_share_was_taken(const struct nt_file *file, ssize_t result)
 {
-    return NT_UNLIKELY(result <= 0 && file->kind == NT_FILE_LENT) && nt_sock_was_moved(&file->sock);
+    return NT_UNLIKELY(result <= 0 && file->kind == NT_FILE_LENT) &&
+           (result == -ERESTART || nt_share_is_elsewhere(file));
 }
 
 // A socket that is pumped: names and options of the socket that the kernel's stands for. False: it

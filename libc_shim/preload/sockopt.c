@@ -61,17 +61,22 @@ int nt_getsockopt(int fd, int level, int name, void *value, socklen_t *length)
     struct nt_file *file;
     if (level != SOL_SOCKET && nt_share_is_pumped(fd))
         return pumped_option(value, length);
-    int result = nt_socket_hold(fd, "getsockopt", &file);
-    if (result != 0)
-        return result;
-    result = value == NULL || length == NULL ? -EFAULT
-             : level == SOL_SOCKET && name == SO_BINDTODEVICE
-                 ? bound_device(file, value, length)
-                 : nt_sock_getsockopt(&file->sock, level, name, value, length);
-    if (result == -ENOPROTOOPT)
-        nt_log_once("getsockopt: level %d, option %d is not supported", level, name);
-    called(nt_thread_self());
-    nt_file_drop(file);
+    bool moved;
+    int result;
+    do {
+        result = nt_socket_hold(fd, "getsockopt", &file);
+        if (result != 0)
+            return result;
+        result = value == NULL || length == NULL ? -EFAULT
+                 : level == SOL_SOCKET && name == SO_BINDTODEVICE
+                     ? bound_device(file, value, length)
+                     : nt_sock_getsockopt(&file->sock, level, name, value, length);
+        if (result == -ENOPROTOOPT)
+            nt_log_once("getsockopt: level %d, option %d is not supported", level, name);
+        called(nt_thread_self());
+        moved = nt_share_is_elsewhere(file);
+        nt_file_drop(file);
+    } while (moved);
     return result;
 }
 
@@ -80,17 +85,22 @@ int nt_setsockopt(int fd, int level, int name, const void *value, socklen_t leng
     struct nt_file *file;
     if (level != SOL_SOCKET && nt_share_is_pumped(fd))
         return pumped_option(NULL, NULL);
-    int result = nt_socket_hold(fd, "setsockopt", &file);
-    if (result != 0)
-        return result;
     struct nt_thread *self = nt_thread_self();
-    result = value == NULL && length != 0 ? -EFAULT
-             : level == SOL_SOCKET && name == SO_BINDTODEVICE
-                 ? bind_to_device(file, value, length)
-                 : nt_sock_setsockopt(&file->sock, level, name, value, length, &self->wake);
-    if (result == -ENOPROTOOPT)
-        nt_log_once("setsockopt: level %d, option %d is not supported", level, name);
-    called(self);
-    nt_file_drop(file);
+    bool moved;
+    int result;
+    do {
+        result = nt_socket_hold(fd, "setsockopt", &file);
+        if (result != 0)
+            return result;
+        result = value == NULL && length != 0 ? -EFAULT
+                 : level == SOL_SOCKET && name == SO_BINDTODEVICE
+                     ? bind_to_device(file, value, length)
+                     : nt_sock_setsockopt(&file->sock, level, name, value, length, &self->wake);
+        if (result == -ENOPROTOOPT)
+            nt_log_once("setsockopt: level %d, option %d is not supported", level, name);
+        called(self);
+        moved = nt_share_is_elsewhere(file);
+        nt_file_drop(file);
+    } while (moved);
     return result;
 }

@@ -390,7 +390,9 @@ static int shutdown_stream(struct nt_sock_context *context, struct nt_sock *sock
         return -ENOTCONN;
     uint32_t control = ((bits & NT_SHUT_RD) != 0 ? NT_CONTROL_SHUT_RD : 0u) |
                        ((bits & NT_SHUT_WR) != 0 ? NT_CONTROL_SHUT_WR : 0u);
-    nt_store_release(&sock->program->control, sock->program->control | control);
+    uint32_t before = __atomic_fetch_or(&sock->program->control, control, __ATOMIC_SEQ_CST);
+    if ((before & NT_CONTROL_FROZEN) != 0)
+        return -ERESTART;
     nt_sock_tell(sock, wake);
     return 0;
 }
@@ -410,6 +412,8 @@ int nt_sock_shutdown(struct nt_sock *sock, int how, struct nt_sock_wake *wake)
         result = shutdown_stream(sock->area->context, sock, bits, &view, wake);
     } else {
         nt_store_relaxed(&sock->shutdown, (uint8_t)(sock->shutdown | bits));
+        (void)__atomic_fetch_or(&sock->program->control, bits,
+                                __ATOMIC_SEQ_CST); // for who takes it
         result = view.state == NT_TCP_ESTABLISHED ? 0 : -ENOTCONN;
     }
     nt_sock_unlock(sock);

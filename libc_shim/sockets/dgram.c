@@ -104,9 +104,9 @@ ssize_t nt_dgram_send(struct nt_sock *sock, const struct iovec *iov, int count,
     if (marks != NULL)
         put_marks(marks, dgram);
     dgram->next_offset = offset + room;
+    if (!nt_sock_advance_tx(sock, tail + 1))
+        return -ERESTART;
     nt_store_relaxed(&sock->tx_offset, offset + room);
-    nt_store_relaxed(&sock->tx_tail, tail + 1);
-    nt_store_release(&sock->program->tx_tail, tail + 1);
     nt_sock_tell(sock, wake);
     return wanted;
 }
@@ -184,11 +184,8 @@ ssize_t nt_dgram_recv(struct nt_sock *sock, const struct iovec *iov, int count, 
         if (bytes < dgram.len)
             received->flags |= MSG_TRUNC;
     }
-    if ((flags & MSG_PEEK) == 0) {
-        uint32_t head = sock->rx_head + 1;
-        nt_store_relaxed(&sock->rx_head, head);
-        nt_store_release(&sock->program->rx_head, head);
-    }
+    if ((flags & MSG_PEEK) == 0 && !nt_sock_advance_rx(sock, sock->rx_head + 1))
+        return -ERESTART;
     // A full RX ring drops, and the next datagram finds the new head: no need to tell the server.
     (void)wake;
     return (flags & MSG_TRUNC) != 0 ? (ssize_t)dgram.len : (ssize_t)bytes;

@@ -37,6 +37,7 @@ enum nt_sock_flags {              // private
     NT_SOCKF_RECVTCLASS = 4096,   // IPV6_RECVTCLASS
     NT_SOCKF_TIMESTAMP = 8192,    // SO_TIMESTAMP
     NT_SOCKF_TIMESTAMPNS = 16384, // SO_TIMESTAMPNS
+    NT_SOCKF_SHARED = 32768,      // other processes may move it away at any moment
 };
 
 enum nt_sock_state { // of Linux's states, those that its answers tell apart
@@ -76,6 +77,31 @@ static inline bool nt_sock_is_lost(const struct nt_sock *sock)
 {
     return nt_load_relaxed(sock->cold_starts) != sock->cold_starts_then ||
            nt_load_relaxed(&sock->server->generation) != sock->generation;
+}
+
+// Moves the socket's cursors on, locked: what was written, or read, up to there is done. False: it
+// is not, the socket was moved.
+static inline bool nt_sock_advance_tx(struct nt_sock *sock, uint32_t tail)
+{
+    if (NT_UNLIKELY((sock->flags & NT_SOCKF_SHARED) != 0)) {
+        if (!nt_cursor_advance(&sock->program->tx_tail, sock->tx_tail, tail))
+            return false;
+    } else {
+        nt_store_release(&sock->program->tx_tail, tail);
+    }
+    nt_store_relaxed(&sock->tx_tail, tail);
+    return true;
+}
+static inline bool nt_sock_advance_rx(struct nt_sock *sock, uint32_t head)
+{
+    if (NT_UNLIKELY((sock->flags & NT_SOCKF_SHARED) != 0)) {
+        if (!nt_cursor_advance(&sock->program->rx_head, sock->rx_head, head))
+            return false;
+    } else {
+        nt_store_release(&sock->program->rx_head, head);
+    }
+    nt_store_relaxed(&sock->rx_head, head);
+    return true;
 }
 
 static inline uint32_t nt_sock_options(const struct nt_sock *sock)

@@ -16,6 +16,10 @@
 //                   it is set (and never for datagrams)
 //     MSG_WAITALL   ignored: the caller goes on with the rest of its buffers
 //
+// -ERESTART, which Linux keeps to itself, is for a socket that several processes hold: another one
+// took it meanwhile, and the call has done nothing. Where a call fails otherwise, or is none that
+// moves data, nt_sock_was_moved() says afterwards whether it has to be made again.
+//
 // Shared memory that the server writes is checked before use; a cursor or geometry that cannot be
 // costs this socket, which from then on answers -EIO.
 #ifndef NT_SHIM_SOCKET_H
@@ -110,7 +114,11 @@ bool nt_sock_drained(struct nt_sock *sock); // all sent bytes and our FIN are ac
 // keeps everything else for nt_sock_resume().
 void nt_sock_child(struct nt_sock *sock);
 
+// Other processes may hold the socket from now on, and move it away in the middle of any call.
+void nt_sock_share(struct nt_sock *sock);
+
 // True if the socket's slot is not its own any more, because it was moved to another area.
+// False after a fence: what was stored in the slot before the fence has moved, or will move, along.
 bool nt_sock_was_moved(const struct nt_sock *sock);
 
 // Forgets the slot, which stays as it is: another process holds the socket, too.
@@ -239,9 +247,9 @@ ssize_t nt_sock_recvmsg(struct nt_sock *sock, struct msghdr *message, int flags,
 
 // sendfile() and splice(): a piece of the TX ring to read into, at most `wanted` bytes, streams
 // only; the same errors as send. If > 0 the socket is locked until nt_sock_commit(), which
-// publishes that many bytes (0: none).
+// publishes that many bytes (0: none): 0, or -ERESTART.
 ssize_t nt_sock_reserve(struct nt_sock *sock, size_t wanted, void **piece);
-void nt_sock_commit(struct nt_sock *sock, size_t bytes, int flags, struct nt_sock_wake *wake);
+int nt_sock_commit(struct nt_sock *sock, size_t bytes, int flags, struct nt_sock_wake *wake);
 
 // -- Events ----------------------------------------------------------------------------------
 

@@ -17,11 +17,20 @@ void nt_sock_child(struct nt_sock *sock)
     sock->listener = NULL;
 }
 
+void nt_sock_share(struct nt_sock *sock)
+{
+    nt_sock_lock(sock);
+    sock->flags |= NT_SOCKF_SHARED;
+    nt_sock_unlock(sock);
+}
+
 bool nt_sock_was_moved(const struct nt_sock *sock)
 {
-    return sock->phase != NT_SOCK_CLOSED &&
-           nt_load_relaxed(&sock->server->generation) != sock->generation &&
-           nt_load_relaxed(sock->cold_starts) == sock->cold_starts_then;
+    if (sock->phase == NT_SOCK_CLOSED || (sock->flags & NT_SOCKF_SHARED) == 0)
+        return false;
+    return (nt_load_relaxed(&sock->program->control) & NT_CONTROL_FROZEN) != 0 ||
+           (nt_load_relaxed(&sock->server->generation) != sock->generation &&
+            nt_load_relaxed(sock->cold_starts) == sock->cold_starts_then);
 }
 
 static void forget_slot(struct nt_sock *sock)
@@ -80,6 +89,11 @@ static uint8_t phase_in(const struct nt_sock *sock, uint8_t before)
     if (sock->type != SOCK_STREAM)
         return before;
     uint8_t state = nt_load_acquire(&sock->server->state);
+    // A connect() that was posted when the slot was frozen already: it is made again.
+    if (before == NT_SOCK_CONNECTING && state == NT_SLOT_GRANTED &&
+        nt_load_relaxed(&sock->server->reply) == sock->request &&
+        nt_load_relaxed(&sock->server->reply_errno) == 0)
+        return NT_SOCK_IDLE;
     if (before == NT_SOCK_IDLE && state >= NT_SLOT_CONNECTING)
         return NT_SOCK_CONNECTED;
     return before;
@@ -107,6 +121,7 @@ int nt_sock_resume(struct nt_sock_context *context, struct nt_sock *sock, uint32
     sock->tx_offset = NT_DGRAM_DATA_OFFSET;
     sock->request = nt_load_relaxed(&program->request);
     sock->error_taken = 0;
+    sock->flags |= NT_SOCKF_SHARED;
     if ((control & NT_CONTROL_SHUT_RD) != 0)
         sock->shutdown |= NT_SHUT_RD;
     if ((control & NT_CONTROL_SHUT_WR) != 0)

@@ -47,11 +47,11 @@ static void copy_out(const struct nt_sock *sock, uint64_t geometry, uint32_t hea
     nt_iov_scatter(walk, ring, bytes - first);
 }
 
-static void give_room(struct nt_sock *sock, uint32_t tail, uint64_t geometry, uint32_t head,
+static bool give_room(struct nt_sock *sock, uint32_t tail, uint64_t geometry, uint32_t head,
                       struct nt_sock_wake *wake)
 {
-    nt_store_relaxed(&sock->rx_head, head);
-    nt_store_release(&sock->program->rx_head, head);
+    if (!nt_sock_advance_rx(sock, head))
+        return false;
     uint32_t size = nt_geometry_size(geometry);
     uint32_t heard_of = sock->rx_noted;
     if ((int32_t)(tail - size - heard_of) > 0)
@@ -60,6 +60,7 @@ static void give_room(struct nt_sock *sock, uint32_t tail, uint64_t geometry, ui
         sock->rx_noted = head;
         nt_sock_tell(sock, wake);
     }
+    return true;
 }
 
 // What a read of no bytes answers; the order is tcp_recvmsg()'s.
@@ -107,7 +108,8 @@ ssize_t nt_stream_recv(struct nt_sock *sock, const struct iovec *iov, int count,
         copy_out(sock, geometry, head, bytes, &walk);
     }
     if ((flags & MSG_PEEK) == 0 && bytes > 0) {
-        give_room(sock, tail, geometry, head + bytes, wake);
+        if (!give_room(sock, tail, geometry, head + bytes, wake))
+            return -ERESTART;
         bool asked = (nt_load_relaxed(&sock->server->flags) & NT_SLOT_ACK_ON_READ) != 0;
         if (asked && bytes == unread)
             nt_sock_tell(sock, wake);
@@ -197,12 +199,13 @@ static void set_more(struct nt_sock *sock, int flags)
         nt_store_release(&sock->program->options, wanted);
 }
 
-static void publish(struct nt_sock *sock, uint32_t tail, int flags, struct nt_sock_wake *wake)
+static bool publish(struct nt_sock *sock, uint32_t tail, int flags, struct nt_sock_wake *wake)
 {
     set_more(sock, flags);
-    nt_store_relaxed(&sock->tx_tail, tail);
-    nt_store_release(&sock->program->tx_tail, tail);
+    if (!nt_sock_advance_tx(sock, tail))
+        return false;
     nt_sock_tell(sock, wake);
+    return true;
 }
 
 ssize_t nt_stream_send(struct nt_sock *sock, const struct iovec *iov, int count, int flags,
@@ -235,8 +238,8 @@ ssize_t nt_stream_send(struct nt_sock *sock, const struct iovec *iov, int count,
     }
     if (wanted > 0 && tail == sock->tx_tail)
         return -EAGAIN;
-    if (wanted > 0)
-        publish(sock, tail, flags, wake);
+    if (wanted > 0 && !publish(sock, tail, flags, wake))
+        return -ERESTART;
     return wanted - (ssize_t)left;
 }
 
@@ -259,9 +262,9 @@ ssize_t nt_sock_reserve(struct nt_sock *sock, size_t wanted, void **piece)
     return result;
 }
 
-void nt_sock_commit(struct nt_sock *sock, size_t bytes, int flags, struct nt_sock_wake *wake)
+int nt_sock_commit(struct nt_sock *sock, size_t bytes, int flags, struct nt_sock_wake *wake)
 {
-    if (bytes > 0)
-        publish(sock, sock->tx_tail + (uint32_t)bytes, flags, wake);
+    bool done = bytes == 0 || publish(sock, sock->tx_tail + (uint32_t)bytes, flags, wake);
     nt_sock_unlock(sock);
+    return done ? 0 : -ERESTART;
 }

@@ -51,3 +51,32 @@ int nt_area_open(struct nt_area *area, void *program, void *server, void *hint, 
     };
     return 0;
 }
+
+enum {
+    FREEZE_TRIES = 1000, // more than a sane program can be quicker
+};
+
+// `cursor` is less than a ring away from `near`, or that far from the other end of all numbers.
+static uint32_t freeze(uint32_t *cursor, uint32_t near)
+{
+    const uint32_t half = UINT32_C(1) << 31;
+    uint32_t value = nt_load_acquire(cursor);
+    for (int tries = 0; tries < FREEZE_TRIES; tries++) {
+        uint32_t ahead = value - near, behind = near - value;
+        if (nt_min_u32(ahead, behind) > NT_RING_RESERVE)
+            return value ^ half; // frozen before
+        if (nt_cursor_advance(cursor, value, value ^ half))
+            return value;
+        value = nt_load_acquire(cursor);
+    }
+    return value;
+}
+
+void nt_slot_freeze(struct nt_slot_program *program, const struct nt_slot_server *server,
+                    struct nt_slot_cursors *cursors)
+{
+    __atomic_fetch_or(&program->control, (uint32_t)NT_CONTROL_FROZEN, __ATOMIC_SEQ_CST);
+    cursors->tx_tail = freeze(&program->tx_tail, nt_load_acquire(&server->tx_head));
+    cursors->rx_head = freeze(&program->rx_head, nt_load_acquire(&server->rx_tail));
+    nt_fence();
+}

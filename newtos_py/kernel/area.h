@@ -53,6 +53,14 @@
 // options changed, room in the RX ring where the server may have run short of it, and that it has
 // read all, where the server asks for that (NT_SLOT_ACK_ON_READ).
 //
+// Freezing. The program of a socket that others hold, too, learns only afterwards that it was moved
+// to another area, perhaps in the middle of a call. So it moves tx_tail and rx_head on by compare
+// and swap, and who moves the socket first makes both what they can never be, half of all numbers
+// away: what was published before goes along, and what comes later fails and is done again at the
+// socket's new place. No byte is lost, and none sent or read twice. FROZEN does the same for what
+// is set and not counted (control, options): stored, fenced, and repeated where FROZEN is found
+// then.
+//
 // `error` holds an errno in its low 16 bits. For datagrams, where errors come and go, the rest
 // counts them, so that the program can tell a new error from the one it has reported.
 #ifndef NT_KERNEL_AREA_H
@@ -101,6 +109,7 @@ enum nt_slot_control { // program block; bits are set once a generation
     NT_CONTROL_CLOSE = 4,   // nobody will look at this slot again; finish like close(2)
     NT_CONTROL_RESET = 8,   // with CLOSE: SO_LINGER with time 0
     NT_CONTROL_TAKEN = 16,  // the program has taken a granted slot, or claimed an accepted one
+    NT_CONTROL_FROZEN = 32, // not the program's: its socket was moved elsewhere (nt_slot_freeze)
 };
 
 enum nt_slot_options { // program block, bits of `options`; read by the server at each sweep
@@ -271,6 +280,17 @@ uint64_t nt_area_server_bytes(uint32_t slots);
 uint64_t nt_area_hint_bytes(void);
 // Formats the three zeroed parts.
 void nt_area_format(void *program, void *server, void *hint, uint32_t slots, uint32_t protocol);
+
+// Where a program had come to in a slot that its socket has left.
+struct nt_slot_cursors {
+    uint32_t tx_tail;
+    uint32_t rx_head;
+};
+// Ends what the slot's program can do to its socket from here, and says what it had done. May be
+// done twice. Both blocks are input: what cannot be comes out as some cursors.
+void nt_slot_freeze(struct nt_slot_program *program, const struct nt_slot_server *server,
+                    struct nt_slot_cursors *cursors);
+
 // Checks headers and sizes; 0 or -1. `slots` is what the caller was told, not what the memory says.
 int nt_area_open(struct nt_area *area, void *program, void *server, void *hint, uint32_t slots);
 
@@ -333,6 +353,13 @@ static inline uint8_t *nt_area_rx(const struct nt_area *area, uint32_t slot)
 static inline uint64_t nt_area_tx_offset(uint32_t slot)
 {
     return NT_AREA_PROGRAM_DATA_OFFSET + (uint64_t)slot * NT_RING_RESERVE;
+}
+
+// A cursor of a slot that may be frozen meanwhile moves on; false: it was.
+static inline bool nt_cursor_advance(uint32_t *cursor, uint32_t from, uint32_t to)
+{
+    return __atomic_compare_exchange_n(cursor, &from, to, false, __ATOMIC_SEQ_CST,
+                                       __ATOMIC_RELAXED);
 }
 
 // Program to server: something changed in `slot`. The caller then rings the server if it sleeps.

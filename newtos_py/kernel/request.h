@@ -44,9 +44,10 @@ enum nt_server_request_kind {
 //          not read again; nothing is sent for the connection, and what arrives may be dropped.
 //          The old slot stays the old program's, its memory as it is, until that sets
 //          NT_CONTROL_CLOSE there (under the old generation) or its area dies.
-//   then   the requester copies the program block from the old slot to the new one (generation:
-//          the new; queue: 0) and the TX ring's bytes from tx_head to tx_tail under the same
-//          geometry, at the same cursors.
+//   then   the requester freezes the old program block (nt_slot_freeze), copies the program block
+//   from the old slot to the new one (generation:
+//          the new; queue: 0; cursors: as frozen) and the TX ring's bytes from tx_head to tx_tail
+//          under the same geometry, at the same cursors.
 //   MOVED  copies what lies unread in the RX ring from rx_head (of the new program block) on, and
 //          what waits out of order; publishes the server block of the new slot, with the cursors,
 //          names, state and flags that the old one had; and goes on from there. 0; EBADF: no such

@@ -19,6 +19,8 @@ _BLOCK_BYTES: int = ffi.sizeof("struct nt_slot_program")
 _GENERATION: int = ffi.offsetof("struct nt_slot_program", "generation")
 _CONTROL: int = ffi.offsetof("struct nt_slot_program", "control")
 _MASK = 0xFFFFFFFF
+# Of its control word: what was said of the old slot.
+_NOT_COPIED: int = lib.NT_CONTROL_CLOSE | lib.NT_CONTROL_RESET | lib.NT_CONTROL_FROZEN
 
 # A cffi object.
 _C = Any
@@ -31,15 +33,18 @@ def copy_slot(old: m.KeepArea, slot: int, new: m.KeepArea, to: int, generation: 
     no event queue.
     """
     with _block(old, slot) as source, _block(new, to) as block:
+        with _server_block(old, slot) as server:
+            lib.nt_slot_freeze(source, server, cursors := ffi.new("struct nt_slot_cursors *"))
         at, into = ffi.cast("char *", source), ffi.cast("char *", block)
         ffi.memmove(into, at, _GENERATION)
         ffi.memmove(into + _CONTROL, at + _CONTROL, _BLOCK_BYTES - _CONTROL)
-        block.control &= _MASK ^ (lib.NT_CONTROL_CLOSE | lib.NT_CONTROL_RESET)
+        block.tx_tail, block.rx_head = cursors.tx_tail, cursors.rx_head
+        block.control &= _MASK ^ _NOT_COPIED
         block.queue = 0
         if old.protocol == TCP:
             _copy_bytes(old, slot, new, to, block)
         else:
-            _copy_datagrams(old, slot, new, to)
+            _copy_datagrams(old, slot, new, to, block)
         block.generation = generation
 
 
@@ -86,8 +91,8 @@ def _copy_bytes(old: m.KeepArea, slot: int, new: m.KeepArea, to: int, block: _C)
         ffi.memmove(copy + start, source + start, end - start)
 
 
-def _copy_datagrams(old: m.KeepArea, slot: int, new: m.KeepArea, to: int) -> None:
-    with _block(old, slot) as block, _server_block(old, slot) as server:
+def _copy_datagrams(old: m.KeepArea, slot: int, new: m.KeepArea, to: int, block: _C) -> None:
+    with _server_block(old, slot) as server:
         if block.tx_tail == server.tx_head:
             return
     size = lib.NT_DGRAM_DATA_OFFSET + lib.NT_DGRAM_DATA_BYTES

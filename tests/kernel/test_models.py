@@ -15,6 +15,13 @@ MODELS = {
         "NO_SECOND_LOOK",
         "NO_RING_AFTER_RESTART",
     ],
+    "freeze": [
+        "PLAIN_CURSOR",
+        "FREEZE_TWICE",
+        "COPY_BEFORE_FREEZE",
+        "LOOK_BEFORE_OPTION",
+        "OPTION_WITHOUT_FENCE",
+    ],
     "listener": [
         "COPY_AFTER_CLAIM",
         "WORD_WITHOUT_INDEX",

@@ -1,11 +1,13 @@
 """The syscall server's part in moving a socket (request.h: MOVE), played by a test."""
 
 from newtos_py.libc_shim.sockets._sockets import ffi as shim
+from newtos_py.libc_shim.sockets._sockets import lib as shim_lib
 from newtos_py.libc_shim.sockets.program import Program, Socket
 
 from newtos_py.sim.tcp_dialogue import Dialogue, lib
 
 RESERVE = 4 << 20
+FROZEN = 32
 
 
 class Mover:
@@ -34,7 +36,12 @@ class Mover:
         slot, generation = self.targets[sock]
         old, new = sock.sock.area.view, self.other.context.area[0].view
         source, block = old.slot_program[sock.sock.slot], new.slot_program[slot]
+        cursors = shim.new("struct nt_slot_cursors *")
+        server = old.slot_server[sock.sock.slot]
+        shim_lib.nt_slot_freeze(shim.addressof(source), shim.addressof(server), cursors)
         shim.memmove(shim.addressof(block), shim.addressof(source), shim.sizeof(source))
+        block.tx_tail, block.rx_head = cursors.tx_tail, cursors.rx_head
+        block.control &= ~FROZEN
         block.generation = 0
         block.queue = 0
         size = 1 << (block.tx_geometry & 0xFF)

@@ -41,7 +41,11 @@ class Mover:
         slot, generation = self.target
         block = self.other.view.slot_program[slot]
         size = ffi.sizeof("struct nt_slot_program")
+        cursors = ffi.new("struct nt_slot_cursors *")
+        server = self.one.view.slot_server[sock.slot]
+        lib.nt_slot_freeze(ffi.addressof(sock.own), ffi.addressof(server), cursors)
         ffi.memmove(ffi.addressof(block), ffi.addressof(sock.own), size)
+        block.tx_tail, block.rx_head = cursors.tx_tail, cursors.rx_head
         block.generation, block.queue = 0, 0
         into = ffi.cast("char *", self.other.view.tx_data) + slot * SLOT_BYTES
         ring = ffi.cast("char *", self.one.view.tx_data) + sock.slot * SLOT_BYTES

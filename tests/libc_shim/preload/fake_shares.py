@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from newtos_py.libc_shim.sockets._sockets import ffi
+from newtos_py.libc_shim.sockets._sockets import ffi, lib
 
 if TYPE_CHECKING:
     from fake_host import Area, Host, Program, Reply, Slot
@@ -23,6 +23,7 @@ SENT = 1
 TAKEN_SLOT, TAKEN_LISTENER, TAKEN_PUMPED = 1, 2, 3
 ENTRY = struct.Struct("=QIIII")
 CLOSE = 4
+FROZEN = 32
 RESERVE = 4 << 20
 RING_LOG2 = 16
 
@@ -155,7 +156,11 @@ class Shares:
                      "reply_errno"):  # fmt: skip
             setattr(new.ours, name, getattr(old.ours, name))
         new.ours.reply = old.theirs.request
+        cursors = ffi.new("struct nt_slot_cursors *")
+        lib.nt_slot_freeze(ffi.addressof(old.theirs), ffi.addressof(old.ours), cursors)
         ffi.memmove(ffi.addressof(new.theirs), ffi.addressof(old.theirs), 128)
+        new.theirs.tx_tail, new.theirs.rx_head = cursors.tx_tail, cursors.rx_head
+        new.theirs.control &= ~FROZEN
         new.theirs.queue = 0
         new.theirs.generation = new.generation
         self.copy_rings(old, new)

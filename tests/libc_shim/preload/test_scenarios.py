@@ -35,6 +35,10 @@ NAMES = [name for group in GROUPS for name in group.split()]
 REAL_HOSTS_ONLY = [
     "both_write",
     "both_read",
+    "writers_collide",
+    "writers_collide_nonblocking",
+    "readers_collide",
+    "a_file_and_a_word",
     "workers",
     "workers_listen",
     "listener_left_behind",

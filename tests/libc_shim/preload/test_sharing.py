@@ -17,6 +17,7 @@ GROUPS = (
     "exec_on_stdin exec_self exec_fails spawned shell_on_socket system_on_socket",
     "workers workers_listen listener_left_behind listener_over_exec listener_passed",
     "passed passed_to_oneself both_write both_read",
+    "writers_collide writers_collide_nonblocking readers_collide a_file_and_a_word",
 )
 NAMES = [name for group in GROUPS for name in group.split()]
 
