@@ -107,6 +107,12 @@ bool nt_listener_withdraw(struct nt_listener *listener, uint32_t index)
     return replace_open(listener, index, ours, &found) || found == ours;
 }
 
+bool nt_listener_is_withdrawn(const struct nt_listener *listener, uint32_t index)
+{
+    return nt_load_acquire(claim_word(listener, index)) ==
+           nt_claim_word(NT_CLAIM_IS_WITHDRAWN, index);
+}
+
 bool nt_listener_taken_by(const struct nt_listener *listener, uint32_t index, uint32_t *area,
                           uint32_t *slot)
 {

@@ -16,12 +16,13 @@
 // NT_MAIL_ACCEPT in that slot; the server then moves it there. Until then the new slot looks like a
 // connection on which nothing has arrived.
 //
-// The server withdraws an entry whose listener ends with a claim of its own, and reuses an entry
-// only when its claim word does not say that the one a lap before is open. Entries that a process
-// claimed and died over, before its claim was seen, are entered again under a new index.
+// The server withdraws an entry whose listener ends, or whose acceptor leaves, with a claim of its
+// own, and reuses an entry only when its claim word does not say that the one a lap before is open.
+// Entries that a process claimed and died over, before its claim was seen, and those whose acceptor
+// has left, are entered again under a new index.
 //
-// A claim word is input: who writes a wrong one, naming a slot that is not granted, or not a
-// member's, costs the connection, and nothing else.
+// A claim word is input: who writes a wrong one, naming a slot that is not granted, costs the
+// connection, and nothing else. One of a program that is not a member is void.
 #ifndef NT_KERNEL_LISTENER_H
 #define NT_KERNEL_LISTENER_H
 
@@ -96,6 +97,8 @@ bool nt_listener_take(struct nt_listener *listener, uint32_t index, uint32_t are
 bool nt_listener_withdraw(struct nt_listener *listener, uint32_t index);
 // True while nobody has taken entry `index`.
 bool nt_listener_is_open(const struct nt_listener *listener, uint32_t index);
+// True if the server has withdrawn entry `index`.
+bool nt_listener_is_withdrawn(const struct nt_listener *listener, uint32_t index);
 // Who has taken entry `index`: true, with area and slot as the claim word says; false if it is
 // open, withdrawn, or its word says something else.
 bool nt_listener_taken_by(const struct nt_listener *listener, uint32_t index, uint32_t *area,

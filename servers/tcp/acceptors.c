@@ -12,6 +12,10 @@
 // first. A claim by a process that died before it was settled is void: the connection is entered
 // again, under a new index. What cannot be right costs the connection.
 //
+// Who leaves keeps the claim words mapped. So all that a member has claimed is settled before it is
+// taken off, and from then on its claims are void, too: they are entered again, in a slot of
+// somebody who is a member. What was offered in its slots is withdrawn and entered again likewise.
+//
 // With a single member none of this happens: who else could claim.
 #include <errno.h>
 
@@ -159,7 +163,7 @@ uint32_t nt_tcp_join(struct nt_tcp_engine *tcp, uint32_t number, uint32_t area, 
     return 0;
 }
 
-// Takes a member off; its binding is the caller's then. What was offered to it is the others' now.
+// Takes a member off; its binding is the caller's then, who has called nt_tcp_member_leaves().
 void nt_tcp_member_remove(struct nt_tcp_engine *tcp, uint32_t binding)
 {
     struct nt_tcp_listener *listener = &tcp->listener[tcp->binding[binding].object];
@@ -167,6 +171,7 @@ void nt_tcp_member_remove(struct nt_tcp_engine *tcp, uint32_t binding)
     unlink_member(tcp, binding);
     if (spoke)
         speak_for(tcp, listener, tcp->listeners[listener - tcp->listener].members);
+    tcp->unsettled = true; // what it was offered is the others' now
     nt_txn_crash_point(&tcp->txn);
     nt_tcp_tell_all(tcp, listener);
 }
@@ -318,6 +323,28 @@ static uint32_t take_slot(struct nt_tcp_engine *tcp, const struct nt_tcp_listene
 
 // -- Offering ------------------------------------------------------------------------------------
 
+static void move_head(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener, uint32_t head)
+{
+    struct nt_tcp_listener_private *own = &tcp->listeners[listener - tcp->listener];
+    if (own->head_moved != tcp->txn.number)
+        own->old_head = listener->accept_head;
+    own->head_moved = tcp->txn.number;
+    nt_tcp_listener_touch(tcp, listener);
+    listener->accept_head = head;
+}
+
+// Places in the ring for entries. What the head has passed may be overwritten once that is
+// committed: a crash before takes it back.
+static uint32_t room(const struct nt_tcp_engine *tcp, const struct nt_tcp_listener *listener,
+                     const struct nt_listener *region)
+{
+    const struct nt_tcp_listener_private *own = &tcp->listeners[listener - tcp->listener];
+    uint32_t first = own->head_moved == tcp->txn.number ? own->old_head : listener->accept_head;
+    uint32_t used = listener->accept_tail - first;
+    bool reusable = nt_listener_reusable(region, listener->accept_tail);
+    return reusable && used < region->entries ? region->entries - used : 0;
+}
+
 // Enters an offered connection at the tail. There is room.
 static void enter(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener,
                   struct nt_listener *region, struct nt_tcb *t)
@@ -343,7 +370,8 @@ bool nt_tcp_offer(struct nt_tcp_engine *tcp, struct nt_tcb *t)
 {
     struct nt_tcp_listener *listener = &tcp->listener[t->listener];
     struct nt_tcp_listener_private *own = &tcp->listeners[t->listener];
-    if (listener->state != NT_TCP_LISTENER_OPEN || nt_tcp_accept_queue_full(tcp, listener)) {
+    if (listener->state != NT_TCP_LISTENER_OPEN || nt_tcp_accept_queue_full(tcp, listener) ||
+        room(tcp, listener, nt_tcp_listener_region(tcp, listener)) < 2) {
         nt_tcp_count(tcp, NT_TCP_LISTEN_OVERFLOWS);
         return false;
     }
@@ -362,16 +390,33 @@ bool nt_tcp_offer(struct nt_tcp_engine *tcp, struct nt_tcb *t)
     return true;
 }
 
+// A connection that was offered in a slot of somebody who accepts no more: to a slot of somebody
+// who does, if there is one.
+static void rebind(struct nt_tcp_engine *tcp, const struct nt_tcp_listener *listener,
+                   struct nt_tcb *t)
+{
+    uint32_t member, binding;
+    if (nt_tcp_member_of(tcp, listener, t->area) != NT_NO_INDEX)
+        return;
+    binding = take_slot(tcp, listener, &member);
+    if (binding != NT_NO_INDEX)
+        nt_tcp_move_offer(tcp, t, binding);
+}
+
 // Enters it once more; false: no room just now.
 static bool enter_again(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener,
                         struct nt_tcb *t)
 {
     struct nt_listener *region = nt_tcp_listener_region(tcp, listener);
-    // The head's own place is not to be overwritten: it may not be settled yet.
-    if (region == NULL || listener->accept_tail - listener->accept_head >= region->entries ||
-        !nt_listener_reusable(region, listener->accept_tail))
+    if (region == NULL)
+        return false;
+    // The last place is for the head, which then makes room for the next.
+    bool is_head = t->listener == (uint32_t)(listener - tcp->listener) &&
+                   t->accept_index == listener->accept_head;
+    if (room(tcp, listener, region) < (is_head ? 1 : 2))
         return false;
     nt_tcb_touch(tcp, t);
+    rebind(tcp, listener, t);
     enter(tcp, listener, region, t);
     nt_tcp_tell_all(tcp, listener);
     nt_tcp_count(tcp, NT_TCP_ACCEPT_AGAIN);
@@ -405,11 +450,14 @@ static struct nt_tcb *offered_at(struct nt_tcp_engine *tcp, const struct nt_tcp_
     return here ? t : NULL;
 }
 
-// The granted slot that a claim names, if its program has entered it and is a member, or asks for
-// just this: it may have left since.
-static uint32_t claimed_slot(const struct nt_tcp_engine *tcp,
-                             const struct nt_tcp_listener *listener, uint32_t index, uint32_t area,
-                             uint32_t slot)
+static bool is_member(const struct nt_tcp_engine *tcp, const struct nt_tcp_listener *listener,
+                      uint32_t area)
+{
+    return nt_tcp_member_of(tcp, listener, area) != NT_NO_INDEX;
+}
+
+// The granted slot that a member's claim names, if its program has entered it.
+static uint32_t claimed_slot(const struct nt_tcp_engine *tcp, uint32_t area, uint32_t slot)
 {
     if (area >= NT_TCP_AREAS || slot >= tcp->area[area].slots || !tcp->areas[area].attached)
         return NT_NO_INDEX;
@@ -418,11 +466,7 @@ static uint32_t claimed_slot(const struct nt_tcp_engine *tcp,
         return NT_NO_INDEX;
     const struct nt_slot_program *program = &tcp->areas[area].view.slot_program[slot];
     bool taken = nt_load_acquire(&program->generation) == tcp->binding[binding].generation;
-    bool asks = (nt_load_acquire(&program->request) & 0xff) == NT_MAIL_ACCEPT &&
-                nt_load_relaxed(&program->accept_listener) == listener->number &&
-                nt_load_relaxed(&program->accept_index) == index;
-    bool may = asks || nt_tcp_member_of(tcp, listener, area) != NT_NO_INDEX;
-    return taken && may ? binding : NT_NO_INDEX;
+    return taken ? binding : NT_NO_INDEX;
 }
 
 // The program of its slot has made a socket of it.
@@ -447,6 +491,14 @@ enum settled {
     SETTLED_NOW = 2,
 };
 
+static enum settled settle_void(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener,
+                                struct nt_tcb *t)
+{
+    bool entered_again = enter_again(tcp, listener, t);
+    tcp->unsettled = tcp->unsettled || !entered_again;
+    return entered_again ? SETTLED_NOW : SETTLED_NOT;
+}
+
 static enum settled settle(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener,
                            const struct nt_listener *region, uint32_t index)
 {
@@ -456,23 +508,23 @@ static enum settled settle(struct nt_tcp_engine *tcp, struct nt_tcp_listener *li
     if (t == NULL)
         return SETTLED_BEFORE;
     uint32_t area, slot;
-    if (!nt_listener_taken_by(region, index, &area, &slot)) {
+    if (nt_listener_is_withdrawn(region, index))
+        return settle_void(tcp, listener, t);
+    if (!nt_listener_taken_by(region, index, &area, &slot) || area >= NT_TCP_AREAS) {
         bad_claim(tcp, t);
         return SETTLED_NOW;
     }
-    bool alive = area < NT_TCP_AREAS && tcp->area[area].state == NT_TCP_AREA_LIVE;
-    if (area == t->area && slot == t->slot && (alive || entered(tcp, t)))
+    bool alive = tcp->area[area].state == NT_TCP_AREA_LIVE;
+    bool member = is_member(tcp, listener, area);
+    if (member && area == t->area && slot == t->slot && (alive || entered(tcp, t)))
         return SETTLED_BEFORE; // its own acceptor's
-    if (area < NT_TCP_AREAS && tcp->areas[area].pending_count != 0 && !alive) {
+    if (tcp->areas[area].pending_count != 0 && !alive) {
         tcp->unsettled = true; // not before it is known what it had become of
         return SETTLED_NOT;
     }
-    if (area < NT_TCP_AREAS && !alive) {
-        bool entered_again = enter_again(tcp, listener, t);
-        tcp->unsettled = tcp->unsettled || !entered_again;
-        return entered_again ? SETTLED_NOW : SETTLED_NOT;
-    }
-    uint32_t binding = claimed_slot(tcp, listener, index, area, slot);
+    if (!alive || !member)
+        return settle_void(tcp, listener, t);
+    uint32_t binding = claimed_slot(tcp, area, slot);
     if (binding == NT_NO_INDEX)
         bad_claim(tcp, t);
     else
@@ -485,10 +537,58 @@ static uint32_t settle_all(struct nt_tcp_engine *tcp, struct nt_tcp_listener *li
     const struct nt_listener *region = nt_tcp_listener_region(tcp, listener);
     uint32_t done = 0, tail = listener->accept_tail;
     for (uint32_t i = listener->accept_head; region != NULL && i != tail; i++) {
-        done += settle(tcp, listener, region, i) == SETTLED_NOW;
+        enum settled settled = settle(tcp, listener, region, i);
+        done += settled == SETTLED_NOW;
+        if (settled != SETTLED_NOT && i == listener->accept_head)
+            move_head(tcp, listener, i + 1);
         nt_tcp_commit_if_full(tcp);
     }
     return done;
+}
+
+// A member's claim: what becomes of it is decided while it is one.
+static void settle_claim(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener,
+                         const struct nt_listener *region, uint32_t index, uint32_t area,
+                         uint32_t slot)
+{
+    struct nt_tcb *t = offered_at(tcp, listener, region, index);
+    if (t == NULL)
+        return;
+    bool alive = tcp->area[area].state == NT_TCP_AREA_LIVE;
+    if (area != t->area || slot != t->slot) {
+        if (alive)
+            (void)settle(tcp, listener, region, index);
+        else
+            nt_tcp_sweep_slot(tcp, area, slot); // it may have done something with it
+    } else if (alive || entered(tcp, t)) {
+        nt_tcb_touch(tcp, t);
+        t->listener = NT_NO_INDEX;
+        t->flags |= NT_TCB_TAKEN;
+        nt_txn_crash_point(&tcp->txn);
+    }
+}
+
+// A member is to be taken off, while others stay, or it is held: settles what it has claimed, and
+// withdraws what was offered to it. Nothing of what asked for it may have been touched yet:
+// commits.
+void nt_tcp_member_leaves(struct nt_tcp_engine *tcp, uint32_t binding)
+{
+    uint32_t index = tcp->binding[binding].object, leaver = nt_tcp_binding_area(tcp, binding);
+    struct nt_tcp_listener *listener = &tcp->listener[index];
+    struct nt_listener *region = nt_tcp_listener_region(tcp, listener);
+    uint32_t tail = listener->accept_tail;
+    for (uint32_t i = listener->accept_head; region != NULL && i != tail; i++) {
+        uint32_t area, slot;
+        const struct nt_tcb *t = offered_at(tcp, listener, region, i);
+        if (t == NULL)
+            continue;
+        if (t->area == leaver && tcp->listeners[index].member_count > 1 &&
+            nt_listener_is_open(region, i))
+            (void)nt_listener_withdraw(region, i);
+        if (nt_listener_taken_by(region, i, &area, &slot) && area == leaver)
+            settle_claim(tcp, listener, region, i, area, slot);
+        nt_tcp_commit_if_full(tcp);
+    }
 }
 
 // Entry `index` of a listener that ends, withdrawn or not: its connection, if it is still where it
@@ -501,7 +601,7 @@ struct nt_tcb *nt_tcp_settle_last(struct nt_tcp_engine *tcp, struct nt_tcp_liste
     if (t == NULL || !nt_listener_taken_by(region, index, &area, &slot) ||
         (area == t->area && slot == t->slot))
         return t;
-    uint32_t binding = claimed_slot(tcp, listener, index, area, slot);
+    uint32_t binding = is_member(tcp, listener, area) ? claimed_slot(tcp, area, slot) : NT_NO_INDEX;
     if (binding != NT_NO_INDEX)
         nt_tcp_move_offered(tcp, t, binding);
     else if (!nt_tcp_offer_elsewhere(tcp, t))
@@ -521,8 +621,11 @@ uint32_t nt_tcp_accept_claimed(struct nt_tcp_engine *tcp, uint32_t binding, uint
         listener == NULL ? NULL : nt_tcp_listener_region(tcp, listener);
     uint32_t area, slot;
     if (region == NULL || !nt_listener_taken_by(region, index, &area, &slot) ||
-        area != nt_tcp_binding_area(tcp, binding) || slot != nt_tcp_binding_slot(tcp, binding))
+        area != nt_tcp_binding_area(tcp, binding) || slot != nt_tcp_binding_slot(tcp, binding) ||
+        !is_member(tcp, listener, area)) {
+        tcp->unsettled = true; // others may have it
         return ECONNABORTED;
+    }
     struct nt_tcb *t = offered_at(tcp, listener, region, index);
     if (t == NULL)
         return ECONNABORTED;
@@ -559,10 +662,8 @@ static uint32_t accept_queue(struct nt_tcp_engine *tcp, struct nt_tcp_listener *
     else
         while (head != listener->accept_tail && !nt_listener_is_open(region, head))
             head++;
-    if (head != listener->accept_head) {
-        nt_tcp_listener_touch(tcp, listener);
-        listener->accept_head = head;
-    }
+    if (head != listener->accept_head)
+        move_head(tcp, listener, head);
     return listener->accept_tail - head;
 }
 
@@ -589,8 +690,10 @@ bool nt_tcp_accept_seen(struct nt_tcp_engine *tcp, struct nt_tcb *t)
     if (region != NULL && tcp->listeners[index].shared &&
         nt_seq_ge(t->accept_index, listener->accept_head) &&
         !(nt_listener_taken_by(region, t->accept_index, &area, &slot) && area == t->area &&
-          slot == t->slot))
+          slot == t->slot && is_member(tcp, listener, area))) {
+        tcp->unsettled = true; // others may have it
         return false;
+    }
     t->listener = NT_NO_INDEX;
     if (region != NULL && listener->state == NT_TCP_LISTENER_OPEN)
         (void)accept_queue(tcp, listener, region);
@@ -608,14 +711,19 @@ bool nt_tcp_died_accepting(struct nt_tcp_engine *tcp, struct nt_tcb *t, bool ent
     if (region == NULL)
         return true;
     bool unsettled = nt_seq_ge(t->accept_index, listener->accept_head);
-    if (unsettled && nt_listener_is_open(region, t->accept_index))
+    if (unsettled && (nt_listener_is_open(region, t->accept_index) ||
+                      nt_listener_is_withdrawn(region, t->accept_index)))
         return false;
     bool others = unsettled && nt_listener_taken_by(region, t->accept_index, &area, &slot) &&
                   (area != t->area || slot != t->slot);
-    if (others || entered)
-        return !others;
+    if (others)
+        return false;
+    if (entered && (!unsettled || is_member(tcp, listener, t->area)))
+        return true;
     // It died between the claim and its slot: nobody has seen the connection.
-    if (listener->state == NT_TCP_LISTENER_OPEN)
-        return !enter_again(tcp, listener, t);
-    return !nt_tcp_offer_elsewhere(tcp, t);
+    if (listener->state != NT_TCP_LISTENER_OPEN)
+        return !nt_tcp_offer_elsewhere(tcp, t);
+    if (unsettled)
+        (void)settle_void(tcp, listener, t);
+    return !unsettled && !enter_again(tcp, listener, t);
 }

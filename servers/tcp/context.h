@@ -140,7 +140,9 @@ struct nt_tcp_listener_private {
     uint32_t scan;    // CLOSING: TCBs looked at so far
     uint32_t members; // bindings, by binding_next[]
     uint32_t member_count;
-    uint32_t turn;         // the member to be considered first
+    uint32_t turn;     // the member to be considered first
+    uint32_t old_head; // accept_head before transaction `head_moved`
+    uint32_t head_moved;
     bool shared;           // it has several members, or claims of such a time are not settled
     bool ask_again;        // requests may end now that there is a member
     uint64_t tell_ns;      // when all are told of what is open still; 0: nothing to tell
@@ -524,6 +526,7 @@ void nt_tcp_listener_publish_later(struct nt_tcp_engine *tcp,
 void nt_tcp_member_link(struct nt_tcp_engine *tcp, uint32_t binding); // private; recover's
 void nt_tcp_member_add(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener,
                        uint32_t binding);
+void nt_tcp_member_leaves(struct nt_tcp_engine *tcp, uint32_t binding);
 void nt_tcp_member_remove(struct nt_tcp_engine *tcp, uint32_t binding);
 uint32_t nt_tcp_member_of(const struct nt_tcp_engine *tcp, const struct nt_tcp_listener *listener,
                           uint32_t area);
@@ -552,6 +555,7 @@ bool nt_tcp_hold(struct nt_tcp_engine *tcp, struct nt_request *request);
 uint32_t nt_tcp_listeners_close_some(struct nt_tcp_engine *tcp, uint32_t budget);
 
 // move.c
+void nt_tcp_move_offer(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t to);
 void nt_tcp_move_offered(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t to);
 uint32_t nt_tcp_move(struct nt_tcp_engine *tcp, struct nt_request *request);
 uint32_t nt_tcp_moved(struct nt_tcp_engine *tcp, const struct nt_request *request);

@@ -122,6 +122,7 @@ uint32_t nt_tcp_listen(struct nt_tcp_engine *tcp, uint32_t binding, uint32_t num
     listener->backlog = region->header->backlog;
     // The region may have been another server generation's: go on where its tail is.
     listener->accept_head = listener->accept_tail = region->header->tail;
+    tcp->listeners[index].old_head = listener->accept_head;
     nt_store_relaxed(&region->header->number, number);
     nt_txn_crash_point(&tcp->txn);
     nt_tcp_member_add(tcp, listener, binding);

@@ -32,6 +32,7 @@ void nt_tcp_member_leave(struct nt_tcp_engine *tcp, uint32_t binding)
     struct nt_tcp_listener *listener = &tcp->listener[tcp->binding[binding].object];
     if (tcp->listeners[listener - tcp->listener].member_count > 1 ||
         (listener->held && listener->state == NT_TCP_LISTENER_OPEN)) {
+        nt_tcp_member_leaves(tcp, binding);
         nt_tcp_member_remove(tcp, binding);
         nt_tcp_slot_free(tcp, binding, false);
         return;
@@ -50,6 +51,7 @@ bool nt_tcp_unlisten(struct nt_tcp_engine *tcp, uint32_t binding, struct nt_requ
     request->arg = 0;
     if (!for_all && !last && listener->state == NT_TCP_LISTENER_OPEN) {
         request->arg = 1;
+        nt_tcp_member_leaves(tcp, binding);
         nt_tcp_member_remove(tcp, binding);
         nt_tcp_binding_touch(tcp, binding)->kind = NT_TCP_BINDING_GRANTED;
         return false;

@@ -51,13 +51,19 @@ static void bind_there(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t bin
     t->request = request;
 }
 
-void nt_tcp_move_offered(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t to)
+// It stays on offer, in another slot.
+void nt_tcp_move_offer(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t to)
 {
     nt_tcb_touch(tcp, t);
     copy_rx(tcp, t, to, t->rx_head);
     uint32_t old = nt_tcp_binding_index(tcp, t->area, t->slot);
     nt_tcp_slot_bind(tcp, to, t);
     nt_tcp_slot_free(tcp, old, false);
+}
+
+void nt_tcp_move_offered(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t to)
+{
+    nt_tcp_move_offer(tcp, t, to);
     t->listener = NT_NO_INDEX;
     t->flags |= NT_TCB_TAKEN;
     nt_tcp_count(tcp, NT_TCP_ACCEPT_MOVES);
@@ -148,6 +154,8 @@ uint32_t nt_tcp_move(struct nt_tcp_engine *tcp, struct nt_request *request)
     }
     if (b->generation != request->generation)
         return EBADF;
+    if (b->kind == NT_TCP_BINDING_LISTENER)
+        nt_tcp_member_leaves(tcp, from);
     if (b->kind == NT_TCP_BINDING_TCB && nt_tcb_offered(&tcp->tcb[b->object]))
         return EBADF; // nobody's socket yet
     uint32_t to = b->kind == NT_TCP_BINDING_LISTENER
@@ -174,13 +182,24 @@ uint32_t nt_tcp_move(struct nt_tcp_engine *tcp, struct nt_request *request)
 
 // -- MOVED ---------------------------------------------------------------------------------------
 
+// The slot that its socket went to may have been used again since, by one that comes from
+// elsewhere.
+static bool moves_from(const struct nt_tcp_engine *tcp, uint32_t binding)
+{
+    uint32_t to = tcp->binding[binding].object;
+    if (to == NT_NO_INDEX || tcp->binding[to].kind != NT_TCP_BINDING_ARRIVING)
+        return false;
+    const struct nt_tcb *t = &tcp->tcb[tcp->binding[to].object];
+    return nt_tcp_binding_index(tcp, t->area, t->slot) == binding;
+}
+
 // A LEFT slot is free when its program has closed it, and nothing moves from it any more. What was
 // sent may still be referenced.
 void nt_tcp_slot_left(struct nt_tcp_engine *tcp, uint32_t binding, bool dead)
 {
     const struct nt_tcp_binding *b = &tcp->binding[binding];
     uint32_t area = nt_tcp_binding_area(tcp, binding);
-    if (b->object != NT_NO_INDEX && tcp->binding[b->object].kind == NT_TCP_BINDING_ARRIVING)
+    if (moves_from(tcp, binding))
         return;
     const struct nt_slot_program *program =
         &tcp->areas[area].view.slot_program[nt_tcp_binding_slot(tcp, binding)];

@@ -155,6 +155,7 @@ static void recover_listeners(struct nt_tcp_engine *tcp)
     for (uint32_t i = 0; i < tcp->config.shape.listeners; i++) {
         struct nt_tcp_listener_private *own = &tcp->listeners[i];
         own->region = own->members = own->turn = NT_NO_INDEX;
+        own->old_head = tcp->listener[i].accept_head;
         // Whatever was claimed, and whoever was to be told, meanwhile.
         own->shared = true;
         own->tell_ns = tcp->listener[i].state == NT_TCP_LISTENER_OPEN;

@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -337,3 +338,34 @@ def test_cursors_that_cannot_be_cost_the_connection(d: Dialogue, mover: Mover) -
     peer.expect(RST | ACK)
     with pytest.raises(OSError, match="Input/output"):
         moved.recv(1)
+
+
+def test_a_slot_that_was_left_is_free_whatever_arrives_where_it_went(
+    d: Dialogue, mover: Mover
+) -> None:
+    """The slot that its socket went to is used again, by another that is just arriving."""
+    sock, _ = accepted(d)
+    fresh = d.socket()
+    left = fresh.identity().slot
+    mover.begin(fresh)
+    mover.copy(fresh)
+    moved = mover.finish(fresh)
+    there = moved.identity().slot
+    moved.close()
+    d.run()
+    mover.begin(sock)
+    assert mover.targets[sock][0] == there or d.crashes
+    d.program.abandon(fresh)
+    d.after(ms=5)
+    mover.copy(sock)
+    mover.finish(sock)
+    d.after(ms=5)
+    assert left in slots_to_be_had(d)
+
+
+def slots_to_be_had(d: Dialogue) -> set[int]:
+    slots = set()
+    with suppress(BlockingIOError):
+        while True:
+            slots.add(d.socket().identity().slot)
+    return slots
