@@ -14,6 +14,7 @@ from rich.table import Table
 
 # In the order in which they are listed; a module of this package each, dashes as underscores.
 NAMES = (
+    "recvfrom",
     "http-short",
     "http-keepalive",
     "http-11k",
@@ -58,7 +59,14 @@ class Outcome:
     # What a reader must know to judge it, found out while it ran.
     notes: tuple[str, ...] = ()
     log_x: bool = True
+    log_y: bool = False
+    # What stands at points of an axis that counts nothing, from 1.
+    x_names: tuple[str, ...] = ()
     details: dict[str, object] = field(default_factory=dict)
+
+    def x_name(self, x: float) -> str:
+        """What to call a point of the axis."""
+        return self.x_names[int(x) - 1] if self.x_names else f"{x:g}"
 
     def ratio(self, x: float) -> float | None:
         """Newtos's median in Linux's at a point; None where either was not measured."""
@@ -103,7 +111,7 @@ def table_of(outcome: Outcome, title: str) -> Table:
         cells = [_cell(curve.points.get(x)) for curve in outcome.curves]
         if compared:
             cells.append(f"{ratio:.2f}" if ratio is not None else "")
-        table.add_row(f"{x:g}", *cells)
+        table.add_row(outcome.x_name(x), *cells)
     return table
 
 

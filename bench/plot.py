@@ -24,12 +24,18 @@ def save(outcome: Outcome, title: str, path: Path) -> None:
         below = [curve.points[x].median - curve.points[x].lowest for x in xs]
         above = [curve.points[x].highest - curve.points[x].median for x in xs]
         axes.errorbar(xs, medians, yerr=[below, above], marker="o", capsize=3, label=curve.name)
-    if outcome.log_x:
+    if outcome.x_names:
+        axes.set_xticks(range(1, len(outcome.x_names) + 1), outcome.x_names)
+        axes.margins(x=0.2)
+    elif outcome.log_x:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.set_xticks(sorted({x for curve in outcome.curves for x in curve.points}))
         axes.minorticks_off()
-    axes.set_ylim(bottom=0)
+    if outcome.log_y:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
     axes.set_xlabel(outcome.x_label)
     axes.set_ylabel(outcome.y_label)
     axes.set_title(title)

@@ -14,8 +14,9 @@
 #include <unistd.h>
 
 // What every program on a host finds in its environment; as it was when this one started.
-enum { PRELOAD, CONTROL, HOST, KEPT };
-static const char *const kept_name[KEPT] = {"LD_PRELOAD=", "NEWTOS_CONTROL=", "NEWTOS_HOST="};
+enum { PRELOAD, CONTROL, HOST, SOCKETS, KEPT };
+static const char *const kept_name[KEPT] = {
+    "LD_PRELOAD=", "NEWTOS_CONTROL=", "NEWTOS_HOST=", "NEWTOS_SOCKETS="};
 static const char token_name[] = "NEWTOS_TOKEN=";
 static const char library[] = "libnewtos.so";
 

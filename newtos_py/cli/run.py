@@ -7,9 +7,10 @@ exactly the program's own. What it finds in its environment:
     NEWTOS_CONTROL    path of the host's control socket, which the shim connects to
     NEWTOS_HOST       the host's name
 
-and it runs on the host's core with the host's scheduler slice, inherited by its children. Statuses
-of its own are those of env(1): 125 for an error of newtos, 126 for a program that can't be
-invoked, 127 for one that is not there.
+NEWTOS_SOCKETS=syscall or =channel loads another libnewtos.so (libc_shim/calls).
+The program runs on the host's core with the host's scheduler slice, inherited by its children.
+Statuses of its own are those of env(1): 125 for an error of newtos, 126 for a program that can't
+be invoked, 127 for one that is not there.
 """
 
 import errno
@@ -33,6 +34,9 @@ from newtos_py.rs.records import HostRecord
 
 FAILED, CANT_INVOKE, NOT_FOUND = 125, 126, 127
 SHIM = "libnewtos.so"
+# What NEWTOS_SOCKETS may ask for beside the default: the baselines of the papers, whose calls go
+# through the syscall server, by System V messages or on channels.
+BASELINES = ("syscall", "channel")
 
 
 class EnvLikeCommand(click.Command):
@@ -74,7 +78,12 @@ def command(host_name: str, program: str, args: tuple[str, ...]) -> None:
 
 def find_shim() -> Path:
     """Find the installed libnewtos.so; NewtosError if it is not there or can't be preloaded."""
-    shim = Path(str(importlib.resources.files("newtos_py.libc_shim") / SHIM))
+    folder = Path(str(importlib.resources.files("newtos_py.libc_shim")))
+    sockets = os.environ.get("NEWTOS_SOCKETS", "")
+    if sockets and sockets not in BASELINES:
+        problem = f"NEWTOS_SOCKETS is {sockets!r}, and no such way to call sockets is there"
+        raise NewtosError(f"{problem}; valid: {', '.join(BASELINES)}, or unset it")
+    shim = (folder / "calls" if sockets else folder) / SHIM
     if not shim.is_file():
         raise NewtosError(f"{shim} is missing; install newtos_py again")
     # ld.so(8): both separate the entries of LD_PRELOAD, and nothing quotes them.

@@ -80,6 +80,9 @@ class _Lib:
     NT_CTL_STATE: int
     NT_CTL_TAKE: int
     NT_CTL_JOIN: int
+    NT_CTL_CALLS: int
+    NT_CALLS_SYSCALL: int
+    NT_CALLS_CHANNEL: int
     NT_TOKEN_MORE: int
     NT_TOKEN_ONLY: int
     NT_STATE_SENT: int

@@ -32,6 +32,8 @@
 //   JOIN       slot as TAKE                            entries; slot, generation: its own, taken
 //              answered NT_TAKEN_LISTENER              (listener ring ro, claims rw): the program
 //                                                      may accept from this socket
+//   CALLS      arg: enum nt_calls                      (socket to its call server): the program's
+//                                                      socket calls are done there, libc_shim/calls
 //
 // Sockets that several processes hold. Each newtos socket has a placeholder in the kernel, whose
 // inode is its name: it goes with fork, exec and SCM_RIGHTS wherever the socket goes. A program
@@ -64,12 +66,16 @@ enum nt_control_kind {
     NT_CTL_STATE = 11,
     NT_CTL_TAKE = 12,
     NT_CTL_JOIN = 13,
+    NT_CTL_CALLS = 14,
 };
 
 enum nt_token_flags {
     NT_TOKEN_MORE = 1, // the list goes on in the next message, which brings the connection
     NT_TOKEN_ONLY = 2, // the child holds only the sockets that are listed
 };
+
+// How a program's calls go to its call server: by System V messages, or on channels.
+enum nt_calls { NT_CALLS_SYSCALL = 1, NT_CALLS_CHANNEL = 2 };
 
 enum { NT_STATE_SENT = 1 };
 enum { NT_TAKE_LOOK = 1, NT_TAKE_RECEIVED = 2, NT_TAKE_PUMP = 3 };

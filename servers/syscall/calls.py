@@ -4,6 +4,7 @@ import errno
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
+from newtos_py.servers.syscall.callers import Callers
 from newtos_py.servers.syscall.control import ControlMessage, Reply
 from newtos_py.servers.syscall.keeper import Keeper, KeepError
 from newtos_py.servers.syscall.listening import Listening
@@ -51,6 +52,7 @@ class Calls:
         self._programs = programs
         self._nobody = nobody
         self._sharing = sharing
+        self._callers = Callers()
         self._by_kind: Mapping[int, _Call] = {
             lib.NT_CTL_HELLO: self._hello,
             lib.NT_CTL_ATTACH: self._attach,
@@ -65,6 +67,7 @@ class Calls:
             lib.NT_CTL_LEAVE: self._leave,
             lib.NT_CTL_STATE: self._state,
             lib.NT_CTL_TAKE: self._take,
+            lib.NT_CTL_CALLS: self._call_server,
         }
 
     async def do(self, program: Program, message: ControlMessage, descriptors: Fds) -> Reply | None:
@@ -162,6 +165,14 @@ class Calls:
         if len(fds) != 1:
             return Reply(message.failed(errno.EINVAL))
         return await self._sharing.take(program, message, fds[0])
+
+    # -- The baselines -------------------------------------------------------------------------
+
+    async def _call_server(self, _program: Program, message: ControlMessage, _fds: Fds) -> Reply:
+        if message.arg not in (lib.NT_CALLS_SYSCALL, lib.NT_CALLS_CHANNEL):
+            return Reply(message.failed(errno.EINVAL))
+        connection = self._callers.start(by_kernel=message.arg == lib.NT_CALLS_SYSCALL)
+        return Reply(message, (connection,), temporary=(connection,))
 
     # -- Names of sockets ----------------------------------------------------------------------
 
