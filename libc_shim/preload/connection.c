@@ -111,6 +111,8 @@ static int create(struct nt_thread *self, struct nt_file *file, int domain, int 
             if (result != 0)
                 return result;
         } else {
+            if (result == 0)
+                nt_process_look_at_room(&file->sock);
             return result;
         }
     }
@@ -374,6 +376,8 @@ static int accept_into(struct accepting *accepting, struct sockaddr *address, so
         if (result != -EAGAIN) {
             self->fruitless = 0;
             self->count[NT_COUNT_ACCEPT] += result == 0;
+            if (result == 0)
+                nt_process_look_at_room(&file->sock);
             called(self);
             return result;
         }

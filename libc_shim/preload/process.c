@@ -2,6 +2,7 @@
 
 #include "libc_shim/preload/process.h"
 
+#include "libc_shim/preload/blocking.h"
 #include "libc_shim/preload/control.h"
 #include "libc_shim/preload/event_queue.h"
 #include "libc_shim/preload/exec.h"
@@ -60,6 +61,8 @@ __attribute__((destructor(101))) static void destruct(void) { nt_stats_write(); 
 
 // -- Attaching -------------------------------------------------------------------------------
 
+enum { GROW_AGAIN_NS = 1000000000 };
+
 enum { // descriptors beside the reply to ATTACH
     FD_PROGRAM,
     FD_SERVER,
@@ -98,22 +101,26 @@ static int open_area(const struct nt_control_call *call, struct nt_area *area,
     return 0;
 }
 
-static int attach_locked(uint32_t protocol)
+static int attach_locked(uint32_t protocol, uint32_t lane, uint32_t nth)
 {
     struct nt_control_call call;
     struct nt_area area;
     const struct nt_status *status;
-    for (uint32_t i = 0; i < nt_context.area_count; i++)
-        if (nt_context.area[i].protocol == protocol)
-            return 0;
+    if (nt_sock_count_areas(&nt_context, protocol, lane) > nth)
+        return 0;
+    if (nt_context.area_count == NT_SOCK_AREAS_MAX)
+        return -ENOSPC;
     nt_numbers_yield(FD_ATTACH_COUNT);
     nt_control_prepare(&call, NT_CTL_ATTACH);
     call.message.protocol = protocol;
+    call.message.lane = lane;
+    call.message.nth = nth;
     int result = nt_control_do(&call);
     if (result != 0)
         return result;
     result = open_area(&call, &area, &status);
     if (result == 0) {
+        area.lane = (uint16_t)lane;
         int doorbell = nt_number_reserve(call.fds[FD_DOORBELL]);
         call.fds[FD_DOORBELL] = -1;
         result = nt_sock_attach(&nt_context, &area, protocol, &status->sleeping, doorbell);
@@ -134,7 +141,7 @@ int nt_process_attach(uint32_t protocol)
 {
     int saved = errno;
     (void)pthread_mutex_lock(&attach_lock);
-    int result = attach_locked(protocol);
+    int result = attach_locked(protocol, 0, 0);
     // While there are descriptors: socket() may have to wait on it when there are none left. Under
     // the lock: while a second one is made, the servers would ring it instead of the first.
     if (result == 0)
@@ -142,6 +149,24 @@ int nt_process_attach(uint32_t protocol)
     (void)pthread_mutex_unlock(&attach_lock);
     errno = saved;
     return result;
+}
+
+void nt_process_grow(const struct nt_sock *sock)
+{
+    const struct nt_sock_area *newest = sock->area;
+    static uint64_t again_ns; // after a refusal: not for every socket
+    int saved = errno;
+    (void)pthread_mutex_lock(&attach_lock);
+    uint64_t now_ns = nt_now_ns();
+    if (now_ns >= again_ns) {
+        int result = attach_locked(newest->protocol, newest->view.lane, newest->nth + 1);
+        again_ns = result == 0 ? 0 : now_ns + GROW_AGAIN_NS;
+        if (result != 0)
+            nt_log_once("no more than %u socket areas: %s", nt_context.area_count,
+                        strerror(-result));
+    }
+    (void)pthread_mutex_unlock(&attach_lock);
+    errno = saved;
 }
 
 void nt_process_child(void) { (void)pthread_mutex_init(&attach_lock, NULL); }

@@ -17,6 +17,13 @@ void nt_process_start(void);
 // Attaches an area of that protocol (IPPROTO_TCP, IPPROTO_UDP) unless there is one: 0, -ENETDOWN if
 // the host is gone, or the error that the host named.
 int nt_process_attach(uint32_t protocol);
+// Attaches one more where the socket, just made, has one of the last slots of the newest.
+void nt_process_grow(const struct nt_sock *sock);
+static inline void nt_process_look_at_room(const struct nt_sock *sock)
+{
+    if (NT_UNLIKELY(nt_sock_wants_area(sock)))
+        nt_process_grow(sock);
+}
 // In a child of fork(): whoever was attaching is not there.
 void nt_process_child(void);
 

@@ -346,6 +346,7 @@ static int go_on_in_slot(struct nt_file *file, const struct nt_control_message *
         return result;
     file->kind = NT_FILE_LENT;
     nt_watch_moved(file);
+    nt_process_look_at_room(&file->sock);
     return 0;
 }
 

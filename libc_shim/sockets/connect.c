@@ -77,14 +77,10 @@ void nt_sock_listening(struct nt_sock *sock, struct nt_listener *listener)
 int nt_sock_joined(struct nt_sock_context *context, struct nt_sock *sock, int family, uint32_t area,
                    uint32_t slot, uint32_t generation)
 {
-    uint32_t count = nt_load_acquire(&context->area_count), i = 0;
-    while (i < count &&
-           (context->area[i].protocol != IPPROTO_TCP || context->area[i].view.number != area))
-        i++;
-    if (i == count || slot >= context->area[i].view.slots ||
-        !nt_sock_slot_is_free(&context->area[i], slot, generation))
+    struct nt_sock_area *own = nt_sock_area_numbered(context, IPPROTO_TCP, area);
+    if (own == NULL || slot >= own->view.slots || !nt_sock_slot_is_free(own, slot, generation))
         return -EBADF;
-    nt_sock_enter_slot(sock, &context->area[i], slot, generation, NULL);
+    nt_sock_enter_slot(sock, own, slot, generation, NULL);
     nt_sock_init(sock, family, SOCK_STREAM);
     nt_store_release(&sock->phase, (uint8_t)NT_SOCK_IDLE);
     return 0;
@@ -281,12 +277,20 @@ static void make_accepted(const struct nt_sock *listening, struct nt_sock *accep
     nt_store_release(&accepted->phase, (uint8_t)NT_SOCK_CONNECTED);
 }
 
-// Claims what was found where it is bound to this very area. False: it went to somebody else, or it
-// is not what the entry says.
-static bool claim_own(const struct nt_sock *sock, struct nt_sock *accepted,
-                      const struct nt_accept_offer *offer, struct nt_sock_wake *wake)
+// The area that an entry's connection is bound to, if it is ours.
+static struct nt_sock_area *own_area(struct nt_sock *sock, const struct nt_accept_entry *entry)
 {
-    struct nt_sock_area *area = sock->area;
+    if (NT_LIKELY(entry->area == sock->area->view.number))
+        return sock->area;
+    return nt_sock_area_numbered(sock->area->context, IPPROTO_TCP, entry->area);
+}
+
+// Claims what was found where it is bound to an area of ours. False: it went to somebody else, or
+// it is not what the entry says.
+static bool claim_own(const struct nt_sock *sock, struct nt_sock *accepted,
+                      struct nt_sock_area *area, const struct nt_accept_offer *offer,
+                      struct nt_sock_wake *wake)
+{
     const struct nt_accept_entry *entry = &offer->entry;
     if (!nt_listener_claim(sock->listener, offer, area->view.number, entry->slot) ||
         !entry_holds(entry, area))
@@ -304,7 +308,7 @@ static bool claim_others(const struct nt_sock *sock, struct nt_sock *accepted,
                          const struct nt_accept_offer *offer, struct nt_sock_wake *wake)
 {
     struct nt_slot_program *program = accepted->program;
-    if (!nt_listener_claim(sock->listener, offer, sock->area->view.number, accepted->slot))
+    if (!nt_listener_claim(sock->listener, offer, accepted->area->view.number, accepted->slot))
         return false;
     program->accept_listener = nt_load_relaxed(&sock->listener->header->number);
     program->accept_index = offer->index;
@@ -320,7 +324,8 @@ static int accept_others(struct nt_sock *sock, struct nt_sock *accepted,
                          struct nt_accept_offer *offer, struct nt_sock_wake *wake)
 {
     struct nt_sock_area *area = sock->area;
-    int result = nt_sock_take_slot(accepted, area, sock->program, wake);
+    int result = nt_sock_take_slot(area->context, accepted, IPPROTO_TCP, area->view.lane,
+                                   sock->program, wake);
     if (result < 0)
         return result; // -EAGAIN: the server grants more, and tells of the entry again
     bool found = true, claimed = false;
@@ -330,7 +335,7 @@ static int accept_others(struct nt_sock *sock, struct nt_sock *accepted,
     }
     if (claimed)
         return 0;
-    nt_sock_leave_slot(accepted, area, accepted->slot, 0, wake);
+    nt_sock_leave_slot(accepted, accepted->area, accepted->slot, 0, wake);
     return -EAGAIN;
 }
 
@@ -350,11 +355,12 @@ int nt_sock_accept(struct nt_sock_context *context, struct nt_sock *sock, struct
     for (uint32_t i = 0; result == -EAGAIN && i < sock->listener->entries; i++) {
         if (!nt_listener_find(sock->listener, sock->area->view.number, &offer))
             break;
-        if (NT_UNLIKELY(offer.entry.area != sock->area->view.number)) {
+        struct nt_sock_area *area = own_area(sock, &offer.entry);
+        if (NT_UNLIKELY(area == NULL)) {
             result = accept_others(sock, accepted, &offer, wake);
             break;
         }
-        if (claim_own(sock, accepted, &offer, wake))
+        if (claim_own(sock, accepted, area, &offer, wake))
             result = 0;
     }
     if (result == 0 && address != NULL && length != NULL)

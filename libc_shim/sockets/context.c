@@ -4,7 +4,9 @@
 void nt_sock_context_init(struct nt_sock_context *context, void (*yield)(void))
 {
     context->area_count = 0;
+    context->lanes = 1;
     context->next_lane = 0;
+    memset(context->roomy, 0, sizeof context->roomy);
     context->yield = yield;
     memset(context->asleep, 0, sizeof context->asleep);
 }
@@ -22,6 +24,12 @@ int nt_sock_attach(struct nt_sock_context *context, const struct nt_area *view, 
     area->doorbell = doorbell;
     area->protocol = protocol;
     area->index = index;
+    area->nth = nt_sock_count_areas(context, protocol, view->lane);
+    for (uint32_t i = 0; i < index; i++)
+        if (context->area[i].protocol == protocol && context->area[i].view.lane == view->lane)
+            nt_store_relaxed(&context->area[i].is_newest, 0u);
+    area->is_newest = 1;
+    context->lanes = nt_max_u32(context->lanes, view->lane + 1u);
     area->context = context;
     // Other threads see the area complete or not at all.
     nt_store_release(&context->area_count, index + 1);
@@ -32,6 +40,15 @@ int nt_sock_attach(struct nt_sock_context *context, const struct nt_area *view, 
             nt_store_relaxed(&area->view.queue[queue].sleeping, 1u);
     }
     return (int)index;
+}
+
+uint32_t nt_sock_count_areas(const struct nt_sock_context *context, uint32_t protocol,
+                             uint32_t lane)
+{
+    uint32_t count = nt_load_acquire(&context->area_count), found = 0;
+    for (uint32_t i = 0; i < count; i++)
+        found += context->area[i].protocol == protocol && context->area[i].view.lane == lane;
+    return found;
 }
 
 uint32_t nt_sock_flush(struct nt_sock_context *context, struct nt_sock_wake *wake, int *fds)

@@ -126,10 +126,16 @@ static inline void nt_sock_accepting(const struct nt_sock *sock)
 void nt_sock_look(const struct nt_sock *sock, struct nt_sock_view *view);
 // Reports the pending error once: the errno, or 0.
 int nt_sock_take_error(struct nt_sock *sock, const struct nt_sock_view *view);
-// Takes a granted slot of `area` and makes it the socket's: 0, -EAGAIN, -EIO. `options` (or NULL)
-// is the block of another slot whose options it gets.
-int nt_sock_take_slot(struct nt_sock *sock, struct nt_sock_area *area,
-                      const struct nt_slot_program *options, struct nt_sock_wake *wake);
+// Takes a granted slot of an area of that protocol and lane and makes it the socket's: 0; -EAGAIN:
+// the server was asked for more; -ENOTCONN: there is no such area; -EIO. `options` (or NULL) is the
+// block of another slot whose options it gets.
+#define NT_SOCK_ANY_LANE UINT32_MAX
+int nt_sock_take_slot(struct nt_sock_context *context, struct nt_sock *sock, uint32_t protocol,
+                      uint32_t lane, const struct nt_slot_program *options,
+                      struct nt_sock_wake *wake);
+// The area of that number, or NULL.
+struct nt_sock_area *nt_sock_area_numbered(struct nt_sock_context *context, uint32_t protocol,
+                                           uint32_t number);
 // Makes a slot that is known to be ours the socket's.
 void nt_sock_enter_slot(struct nt_sock *sock, struct nt_sock_area *area, uint32_t slot,
                         uint32_t generation, const struct nt_slot_program *options);
@@ -141,8 +147,6 @@ void nt_sock_leave_slot(struct nt_sock *sock, struct nt_sock_area *area, uint32_
 // connection; 0, or as nt_sock_take_slot() and then nothing has changed.
 int nt_sock_renew_slot(struct nt_sock_context *context, struct nt_sock *sock,
                        struct nt_sock_wake *wake);
-// The area for a new socket of that protocol, or NULL.
-struct nt_sock_area *nt_sock_choose_area(struct nt_sock_context *context, uint32_t protocol);
 
 // lifecycle.c
 // Everything but the slot, as after socket().

@@ -48,10 +48,7 @@ int nt_sock_create(struct nt_sock_context *context, struct nt_sock *sock, int do
     int number = protocol_of(domain, type, protocol);
     if (number < 0)
         return number;
-    struct nt_sock_area *area = nt_sock_choose_area(context, (uint32_t)number);
-    if (area == NULL)
-        return -ENOTCONN;
-    int result = nt_sock_take_slot(sock, area, NULL, wake);
+    int result = nt_sock_take_slot(context, sock, (uint32_t)number, NT_SOCK_ANY_LANE, NULL, wake);
     if (result < 0)
         return result;
     nt_sock_init(sock, domain, type);

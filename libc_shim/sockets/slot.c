@@ -17,21 +17,17 @@ bool nt_sock_slot_is_free(const struct nt_sock_area *area, uint32_t slot, uint32
     return owner == NULL || nt_load_relaxed(&owner->generation) != generation;
 }
 
-// TCP areas are lanes, used in turn.
-struct nt_sock_area *nt_sock_choose_area(struct nt_sock_context *context, uint32_t protocol)
+bool nt_sock_wants_area(const struct nt_sock *sock)
 {
-    uint32_t count = nt_load_acquire(&context->area_count);
-    uint32_t turn = __atomic_fetch_add(&context->next_lane, 1u, __ATOMIC_RELAXED);
-    for (uint32_t i = 0; i < count; i++) {
-        struct nt_sock_area *area = &context->area[(turn + i) % count];
-        if (area->protocol == protocol)
-            return area;
-    }
-    return NULL;
+    const struct nt_sock_area *area = sock->area;
+    // A server begins with the lowest slots, and reuses those that were free last: a high one says
+    // that so many were in use at once. What is left lasts for more than a full accept queue.
+    const uint32_t slots = area->view.slots;
+    return sock->slot >= slots / 2 && nt_load_relaxed(&area->is_newest) != 0;
 }
 
-int nt_sock_take_slot(struct nt_sock *sock, struct nt_sock_area *area,
-                      const struct nt_slot_program *options, struct nt_sock_wake *wake)
+static int try_to_take(struct nt_sock *sock, struct nt_sock_area *area,
+                       const struct nt_slot_program *options)
 {
     struct nt_area *view = &area->view;
     int result = -EAGAIN;
@@ -52,12 +48,59 @@ int nt_sock_take_slot(struct nt_sock *sock, struct nt_sock_area *area,
     }
     nt_store_release(&view->program->grant_head, head);
     nt_spin_unlock(&area->grants);
-    if (result == -EAGAIN) {
-        nt_store_release(&view->hints->activity, 1u);
-        wake->areas |= 1u << area->index;
-    }
     if (result == 0)
         nt_sock_enter_slot(sock, area, slot, generation, options);
+    return result;
+}
+
+static bool is_of(const struct nt_sock_area *area, uint32_t protocol, uint32_t lane)
+{
+    return area->protocol == protocol && (lane == NT_SOCK_ANY_LANE || area->view.lane == lane);
+}
+
+// The areas of one lane, beginning with the one that had room last.
+static int take_in_lane(struct nt_sock_context *context, struct nt_sock *sock, uint32_t protocol,
+                        uint32_t lane, const struct nt_slot_program *options)
+{
+    uint32_t count = nt_load_acquire(&context->area_count);
+    uint32_t *roomy = &context->roomy[protocol == IPPROTO_UDP][lane % NT_SOCK_LANES_MAX];
+    uint32_t first = nt_load_relaxed(roomy);
+    int result = -ENOTCONN;
+    for (uint32_t i = 0; i < count && (result == -ENOTCONN || result == -EAGAIN); i++) {
+        struct nt_sock_area *area = &context->area[(first + i) % count];
+        if (!is_of(area, protocol, lane))
+            continue;
+        result = try_to_take(sock, area, options);
+        if (result == 0 && area->index != first)
+            nt_store_relaxed(roomy, area->index);
+    }
+    return result;
+}
+
+// Lanes take turns.
+int nt_sock_take_slot(struct nt_sock_context *context, struct nt_sock *sock, uint32_t protocol,
+                      uint32_t lane, const struct nt_slot_program *options,
+                      struct nt_sock_wake *wake)
+{
+    uint32_t lanes = lane == NT_SOCK_ANY_LANE ? nt_load_relaxed(&context->lanes) : 1;
+    uint32_t turn = lane;
+    if (lane == NT_SOCK_ANY_LANE)
+        turn = lanes == 1 ? 0 : __atomic_fetch_add(&context->next_lane, 1u, __ATOMIC_RELAXED);
+    int result = -ENOTCONN;
+    for (uint32_t i = 0; i < lanes && (result == -ENOTCONN || result == -EAGAIN); i++) {
+        uint32_t next = lane == NT_SOCK_ANY_LANE ? (turn + i) % lanes : lane;
+        int answer = take_in_lane(context, sock, protocol, next, options);
+        if (answer != -ENOTCONN) // UDP has one server
+            result = answer;
+    }
+    uint32_t count = nt_load_acquire(&context->area_count);
+    for (uint32_t i = 0; result == -EAGAIN && i < count; i++) {
+        struct nt_sock_area *area = &context->area[i];
+        if (!is_of(area, protocol, lane))
+            continue;
+        nt_store_release(&area->view.hints->activity, 1u); // more grants, please
+        wake->areas |= 1u << area->index;
+    }
     return result;
 }
 
@@ -127,12 +170,11 @@ int nt_sock_renew_slot(struct nt_sock_context *context, struct nt_sock *sock,
     struct nt_sock_area *area = sock->area;
     uint32_t old_slot = sock->slot;
     struct nt_slot_program old = *sock->program;
-    struct nt_sock_area *next = nt_sock_choose_area(context, area->protocol);
-    int result = nt_sock_take_slot(sock, next, &old, wake);
+    int result = nt_sock_take_slot(context, sock, area->protocol, NT_SOCK_ANY_LANE, &old, wake);
     if (result < 0)
         return result;
     nt_store_release(&sock->program->queue, old.queue);
-    if (area != next || old_slot != sock->slot)
+    if (area != sock->area || old_slot != sock->slot)
         nt_sock_leave_slot(sock, area, old_slot, NT_CONTROL_RESET, wake);
     sock->flags &= ~(uint32_t)(NT_SOCKF_USED_UP | NT_SOCKF_UNREPORTED | NT_SOCKF_NAMED |
                                NT_SOCKF_DISCONNECTING);

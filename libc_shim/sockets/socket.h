@@ -99,6 +99,10 @@ struct nt_sock {
 int nt_sock_create(struct nt_sock_context *context, struct nt_sock *sock, int domain, int type,
                    int protocol, struct nt_sock_wake *wake);
 
+// True if the socket's slot says that the newest area of its lane begins to run out: attach
+// another.
+bool nt_sock_wants_area(const struct nt_sock *sock);
+
 // close(): tells the server and forgets the slot; the object may be used again at once. Unread or,
 // with SO_LINGER time 0, unsent data make the server reset the connection, as Linux does.
 // A lingering close is the caller's: while nt_sock_linger_ms() > 0, call nt_sock_shutdown(SHUT_WR),

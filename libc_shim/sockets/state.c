@@ -73,8 +73,8 @@ void nt_sock_name(struct nt_sock *sock, const struct nt_endpoint *local)
     nt_sock_unlock(sock);
 }
 
-static struct nt_sock_area *find_area(struct nt_sock_context *context, uint32_t protocol,
-                                      uint32_t number)
+struct nt_sock_area *nt_sock_area_numbered(struct nt_sock_context *context, uint32_t protocol,
+                                           uint32_t number)
 {
     uint32_t count = nt_load_acquire(&context->area_count);
     for (uint32_t i = 0; i < count; i++)
@@ -102,7 +102,7 @@ static uint8_t phase_in(const struct nt_sock *sock, uint8_t before)
 int nt_sock_resume(struct nt_sock_context *context, struct nt_sock *sock, uint32_t protocol,
                    uint32_t number, uint32_t slot, uint32_t generation)
 {
-    struct nt_sock_area *area = find_area(context, protocol, number);
+    struct nt_sock_area *area = nt_sock_area_numbered(context, protocol, number);
     if (area == NULL || slot >= area->view.slots)
         return -EBADF;
     const struct nt_slot_program *program = &area->view.slot_program[slot];
@@ -137,7 +137,7 @@ int nt_sock_resume(struct nt_sock_context *context, struct nt_sock *sock, uint32
 int nt_sock_resume_listening(struct nt_sock_context *context, struct nt_sock *sock, uint32_t number,
                              uint32_t slot, uint32_t generation, struct nt_listener *listener)
 {
-    struct nt_sock_area *area = find_area(context, IPPROTO_TCP, number);
+    struct nt_sock_area *area = nt_sock_area_numbered(context, IPPROTO_TCP, number);
     if (area == NULL || slot >= area->view.slots || !nt_sock_slot_is_free(area, slot, generation))
         return -EBADF;
     nt_sock_enter_slot(sock, area, slot, generation, NULL);

@@ -273,6 +273,7 @@ struct nt_area {
     struct nt_area_ready *ready;
     uint32_t slots;  // private copy, checked when opened
     uint16_t number; // of the area within its host and protocol
+    uint16_t lane;   // of the server behind it
 };
 
 uint64_t nt_area_program_bytes(uint32_t slots);

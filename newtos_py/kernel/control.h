@@ -7,14 +7,14 @@
 //   kind       in (descriptors)                        out (descriptors)
 //   HELLO      arg: the program's pid (a pidfd of it;   text: host name
 //              both only from a token's holder)
-//   ATTACH     protocol (6/17)                         area number, slots (program side rw,
-//                                                      server side ro, hint side rw, server's
+//   ATTACH     protocol (6/17), lane, nth              area number, slots; lanes (program side
+//                                                      rw, server side ro, hint side rw, server's
 //                                                      doorbell, server's status page ro)
 //   QUEUE      queue number (eventfd)                  known to every server of this program
-//   BIND       protocol, slot, generation, local,      local: as chosen
+//   BIND       protocol, area, slot, generation, local,      local: as chosen
 //              options
-//   LISTEN     slot, generation, backlog               entries (listener ring ro, claims rw)
-//   UNLISTEN   slot, generation;                       this program no longer accepts there (the
+//   LISTEN     area, slot, generation, backlog         entries (listener ring ro, claims rw)
+//   UNLISTEN   area, slot, generation;                 this program no longer accepts there (the
 //              arg: 1: shutdown(), for everybody       last one: the port is free)
 //   RESOLVE    text: name; arg: address family         text: numeric addresses, one a line
 //   IFADDRS    -                                       text: "name address/prefix flags mtu
@@ -34,6 +34,10 @@
 //                                                      may accept from this socket
 //   CALLS      arg: enum nt_calls                      (socket to its call server): the program's
 //                                                      socket calls are done there, libc_shim/calls
+//
+// Areas. An area is the nth (from 0) of its program with the server of a protocol and lane; the
+// program asks for the next one when the one before is nearly full. Asked for again, the same is
+// answered. A socket's area stands beside its slot in every request that names a slot.
 //
 // Sockets that several processes hold. Each newtos socket has a placeholder in the kernel, whose
 // inode is its name: it goes with fork, exec and SCM_RIGHTS wherever the socket goes. A program
@@ -97,7 +101,7 @@ struct nt_shared_socket {
 
 enum {
     NT_CTL_MAGIC = 0x4e544354,
-    NT_CTL_VERSION = 1,
+    NT_CTL_VERSION = 2,
     NT_CTL_TEXT_BYTES = 3968,
     NT_CTL_FDS_MAX = 8,
 };
@@ -116,7 +120,10 @@ struct nt_control_message {
     uint32_t options; // enum nt_slot_options
     struct nt_endpoint endpoint;
     uint32_t text_bytes; // of text, which follows
-    uint32_t pad[15];
+    uint32_t lane;       // ATTACH: which of the protocol's servers
+    uint32_t nth;        // ATTACH: which of the program's areas there
+    uint32_t lanes;      // ATTACH, reply: how many servers the protocol has
+    uint32_t pad[12];
     char text[3968]; // NT_CTL_TEXT_BYTES
 };
 

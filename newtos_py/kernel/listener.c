@@ -147,12 +147,13 @@ bool nt_listener_find(const struct nt_listener *listener, uint32_t area,
         return false;
     out->oldest = i;
     copy_offer(listener, i, out);
-    for (uint32_t ahead = 1; out->entry.area != area && ahead < NT_LISTENER_LOOK_AHEAD; ahead++) {
+    for (uint32_t ahead = 1; out->entry.offered_to != area && ahead < NT_LISTENER_LOOK_AHEAD;
+         ahead++) {
         uint32_t next = i + ahead;
         if (next == tail)
             break;
         const struct nt_accept_entry *entry = &listener->entry[next & (listener->entries - 1)];
-        if (nt_listener_is_open(listener, next) && nt_load_relaxed(&entry->area) == area)
+        if (nt_listener_is_open(listener, next) && nt_load_relaxed(&entry->offered_to) == area)
             copy_offer(listener, next, out);
     }
     return true;

@@ -10,11 +10,12 @@
 // word from OPEN(i) to TAKEN(i, area, slot): exactly one wins. An index never opens twice.
 //
 // Every entry's connection is bound to a slot already, of the acceptor that the server chose and
-// told (docs/decisions/0008). That acceptor claims it with just this slot, which is all: with a
-// single acceptor no claim needs a message. Another acceptor may take it as well: it takes a
-// granted slot of its own area first, names it in the claim word, and asks for the connection with
-// NT_MAIL_ACCEPT in that slot; the server then moves it there. Until then the new slot looks like a
-// connection on which nothing has arrived.
+// told (docs/decisions/0008); an acceptor is known by the area that its listening slot is in, the
+// connection may be in another one of its areas. That acceptor claims it with just this slot, which
+// is all: with a single acceptor no claim needs a message. Another acceptor may take it as well: it
+// takes a granted slot of its own area first, names it in the claim word, and asks for the
+// connection with NT_MAIL_ACCEPT in that slot; the server then moves it there. Until then the new
+// slot looks like a connection on which nothing has arrived.
 //
 // The server withdraws an entry whose listener ends, or whose acceptor leaves, with a claim of its
 // own, and reuses an entry only when its claim word does not say that the one a lap before is open.
@@ -30,7 +31,7 @@
 
 enum {
     NT_LISTENER_MAGIC = 0x4e544c53,
-    NT_LISTENER_VERSION = 2,
+    NT_LISTENER_VERSION = 3,
     NT_LISTENER_ENTRIES_MAX = 4096,
     NT_LISTENER_ENTRIES_OFFSET = 4096,
     // How far beyond the oldest open entry an acceptor looks for one that is bound to it: entries
@@ -42,7 +43,7 @@ struct nt_accept_entry {
     uint32_t area; // whose slot it is bound to
     uint32_t slot;
     uint32_t generation; // of the slot
-    uint32_t pad;
+    uint32_t offered_to; // the area that listens, of the program whose slot it is
     struct nt_endpoint peer;
     struct nt_endpoint local;
 };
@@ -104,7 +105,7 @@ bool nt_listener_is_withdrawn(const struct nt_listener *listener, uint32_t index
 bool nt_listener_taken_by(const struct nt_listener *listener, uint32_t index, uint32_t *area,
                           uint32_t *slot);
 
-// Acceptor: finds an open entry for the program of `area`: one of the oldest that is bound to it,
+// Acceptor: finds an open entry for who listens in `area`: one of the oldest that is offered to it,
 // or else the oldest. False: there is none. Never blocks.
 bool nt_listener_find(const struct nt_listener *listener, uint32_t area,
                       struct nt_accept_offer *out);

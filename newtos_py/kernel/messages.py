@@ -260,12 +260,14 @@ class DropProgram:
 
 @dataclass(frozen=True, slots=True)
 class KeepArea:
-    """Hold an area and map it wherever it must be."""
+    """Hold an area and map it wherever it must be: a program's nth of a protocol and lane."""
 
     number: int
     program: int
     area: int
     protocol: int
+    lane: int
+    nth: int
     slots: int
     pid: int
     memory: Fd

@@ -17,13 +17,17 @@ enum nt_server_request_kind {
                          // still hold the listener
     NT_REQ_AREA_DEAD =
         4, // area: its program is gone; reset or finish its connections. Answered when drained
-    NT_REQ_AREA_NEW = 5, // area, arg = the program's pid, for observers: mapped now; grant slots
-    NT_REQ_MOVE = 6,     // area, slot, generation, arg = to which area -> slot, generation there
+    NT_REQ_AREA_NEW = 5, // area, slot = whose it is, a number of the program (0: it has no other),
+                         // arg = its pid, for observers: mapped now; grant slots
+    NT_REQ_MOVE = 6,     // area, slot, generation, arg = to which area -> area, slot, generation
     NT_REQ_MOVED = 7,    // area, slot, generation (those that MOVE answered) -> error
-    NT_REQ_JOIN = 8,     // area, arg = listener number -> slot, generation of its own there
+    NT_REQ_JOIN = 8,     // area, arg = listener number -> area, slot, generation of its own
     NT_REQ_HOLD = 9,     // arg = listener number, options = 1: hold it, 0: no longer
 };
 
+// Areas. A program may have several: what is offered to its listening socket is bound to a slot of
+// any of them, and a listener knows it as one member.
+//
 // Listeners. A listener belongs to all its members: the slot that LISTEN named, and one slot a
 // further area that JOINed (asked again for the same area, JOIN answers the same). A member leaves
 // by UNLISTEN, by NT_CONTROL_CLOSE in its slot, or when its area dies. The listener ends with its

@@ -38,6 +38,8 @@ _MASK = (1 << 32) - 1
 _MS = 1_000_000
 _MSS, _WSCALE, _TIMESTAMPS = 2, 3, 8
 _STEPS_MAX = 10_000
+# The number of the first program, by which the server knows which areas are of one.
+_OWNER = 100
 
 
 class DialogueError(NewtosError, AssertionError):
@@ -148,7 +150,7 @@ class Dialogue:
         self.program = self._attach(0)
         self.queue = Queue(self.program, lib.NT_SIM_QUEUE)
         self.queues = {0: self.queue}
-        assert self.request(lib.NT_REQ_AREA_NEW, arg=77).error == 0
+        assert self.request(lib.NT_REQ_AREA_NEW, slot=_OWNER, arg=77).error == 0
 
     # -- Time and steps --
 
@@ -268,7 +270,9 @@ class Dialogue:
         return ffi.buffer(base, size[0])
 
     def _attach(self, number: int) -> Program:
-        program = Program()
+        return self._attach_to(Program(), number)
+
+    def _attach_to(self, program: Program, number: int) -> Program:
         ours, theirs, hint = (self.memory(number, part) for part in range(3))
         area = Area(ours, theirs, hint, lib.NT_SIM_SLOTS, number)
         program.attach(area, 6, self._awake, -1)
@@ -328,8 +332,18 @@ class Dialogue:
         """Another program, with an area of its own."""
         program = self._attach(area)
         self.queues[area] = Queue(program, lib.NT_SIM_QUEUE)
-        assert self.request(lib.NT_REQ_AREA_NEW, area=area, arg=77 + area).error == 0
+        reply = self.request(lib.NT_REQ_AREA_NEW, area=area, slot=_OWNER + area, arg=77 + area)
+        assert reply.error == 0
         return program
+
+    def further_area(self, area: int, of: int = 0) -> None:
+        """One more area for the program of area `of`: what the server knows of it."""
+        reply = self.request(lib.NT_REQ_AREA_NEW, area=area, slot=_OWNER + of, arg=77 + of)
+        assert reply.error == 0
+
+    def map_area(self, program: Program, area: int) -> None:
+        """A program maps an area that it was given."""
+        self._attach_to(program, area)
 
     def join(self, sock: Socket, program: Program, area: int) -> Socket:
         """Let another program accept from a listening socket, too."""

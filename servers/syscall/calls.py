@@ -10,7 +10,7 @@ from newtos_py.servers.syscall.keeper import Keeper, KeepError
 from newtos_py.servers.syscall.listening import Listening
 from newtos_py.servers.syscall.memory import make_area
 from newtos_py.servers.syscall.names import interface_lines, resolve
-from newtos_py.servers.syscall.program import Program
+from newtos_py.servers.syscall.program import AreaKey, Program
 from newtos_py.servers.syscall.sharing import Sharing
 from newtos_py.servers.syscall.transactions import Transactions
 from newtos_py.servers.syscall.transport import Request
@@ -23,6 +23,9 @@ from newtos_py.kernel.memfd import reopen_read_only
 from newtos_py.kernel.server import ServerContext
 
 Fds = tuple[int, ...]
+
+# Servers of a protocol.
+_LANES = 1
 
 
 # None: there is no reply.
@@ -95,16 +98,22 @@ class Calls:
         role = self._roles.get(message.protocol)
         if role is None:
             return Reply(message.failed(errno.EPROTONOSUPPORT))
-        area = program.areas.get(message.protocol)
+        if message.lane >= _LANES:
+            return Reply(message.failed(errno.EINVAL))
+        key = AreaKey(message.protocol, message.lane, message.nth)
+        area = program.areas.get(key)
         if area is None:
+            if message.nth != len(program.areas_of(key.protocol, key.lane)):
+                return Reply(message.failed(errno.EINVAL))
             number = self._free_area()
             if number is None:
+                log(f"process {program.pid}: all {lib.NT_AREAS_MAX} socket areas are in use")
                 return Reply(message.failed(errno.ENFILE))
-            area = make_area(program.number, program.pid, number, message.protocol)
-            program.areas[message.protocol] = area
+            area = make_area(program.number, program.pid, number, key)
+            program.add_area(area)
         # Again, if a former generation died over it: then this waits until all have it mapped.
         await self._keeper.do(area)
-        request = Request(0, lib.NT_REQ_AREA_NEW, area.area, arg=program.pid)
+        request = _area_new(area)
         done = await self._transactions.do(program.number, message.number, role, request)
         if done.error:
             return Reply(message.failed(done.error))
@@ -117,13 +126,12 @@ class Calls:
             neighbour.doorbell,
             neighbour.status_fd,
         )
-        answer = replace(message, area=area.area, arg=area.slots)
+        answer = replace(message, area=area.area, arg=area.slots, lanes=_LANES)
         return Reply(answer, descriptors, temporary=(server,))
 
     async def renew_area(self, role: str, area: m.KeepArea) -> None:
         """Tell a server of an area that it has forgotten."""
-        request = Request(0, lib.NT_REQ_AREA_NEW, area.area, arg=area.pid)
-        await self._transactions.do_unnoted(role, request)
+        await self._transactions.do_unnoted(role, _area_new(area))
 
     async def _queue(self, program: Program, message: ControlMessage, descriptors: Fds) -> Reply:
         if len(descriptors) != 1 or message.arg >= lib.NT_AREA_QUEUES:
@@ -137,13 +145,14 @@ class Calls:
         used = {area.area for program in programs for area in program.areas.values()}
         return next((i for i in range(lib.NT_AREAS_MAX) if i not in used), None)
 
-    async def make_area(self, program: Program, protocol: int) -> bool:
-        """Make an area for a program that is none: this server itself. False: there is no room."""
+    async def make_area(self, program: Program, protocol: int, lane: int) -> bool:
+        """Make a further area for a program that is none: this server itself. False: no room."""
         number = self._free_area()
         if number is None:
             return False
-        area = make_area(program.number, program.pid, number, protocol)
-        program.areas[protocol] = area
+        key = AreaKey(protocol, lane, len(program.areas_of(protocol, lane)))
+        area = make_area(program.number, program.pid, number, key)
+        program.add_area(area)
         await self._keeper.do(area)
         await self.renew_area(self._roles[protocol], area)
         return True
@@ -177,7 +186,7 @@ class Calls:
     # -- Names of sockets ----------------------------------------------------------------------
 
     async def _bind(self, program: Program, message: ControlMessage, _fds: Fds) -> Reply:
-        area = program.areas.get(message.protocol)
+        area = program.area(message.protocol, message.area)
         if area is None:
             return Reply(message.failed(errno.EBADF))
         request = Request(
@@ -204,6 +213,10 @@ class Calls:
 
     async def _ifaddrs(self, _program: Program, message: ControlMessage, _fds: Fds) -> Reply:
         return _text_reply(message, *interface_lines(self._context.net))
+
+
+def _area_new(area: m.KeepArea) -> Request:
+    return Request(0, lib.NT_REQ_AREA_NEW, area.area, slot=area.program + 1, arg=area.pid)
 
 
 def _text_reply(message: ControlMessage, *lines: str) -> Reply:

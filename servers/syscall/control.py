@@ -41,6 +41,9 @@ class ControlMessage:
     arg: int = 0
     options: int = 0
     endpoint: Endpoint = field(default_factory=Endpoint)
+    lane: int = 0
+    nth: int = 0
+    lanes: int = 0
     text: bytes = b""
 
     def failed(self, error: int) -> "ControlMessage":
@@ -81,6 +84,9 @@ def parse(data: bytes) -> ControlMessage:
         arg=raw.arg,
         options=raw.options,
         endpoint=read_endpoint(raw.endpoint),
+        lane=raw.lane,
+        nth=raw.nth,
+        lanes=raw.lanes,
         text=bytes(ffi.buffer(raw.text, raw.text_bytes)),
     )
 
@@ -93,6 +99,7 @@ def emit(message: ControlMessage) -> bytes:
     raw.protocol, raw.area = message.protocol, message.area
     raw.slot, raw.generation = message.slot, message.generation
     raw.arg, raw.options = message.arg, message.options
+    raw.lane, raw.nth, raw.lanes = message.lane, message.nth, message.lanes
     write_endpoint(raw.endpoint, message.endpoint)
     text = message.text[: lib.NT_CTL_TEXT_BYTES - 1]
     raw.text_bytes = len(text)

@@ -40,8 +40,8 @@ class Listening:
 
     async def listen(self, program: Program, message: ControlMessage, _fds: Fds) -> Reply:
         """LISTEN: make a region, or change the backlog of the one there is."""
-        area = program.areas.get(TCP)
-        if area is None or message.protocol != TCP:
+        area = program.area(message.protocol, message.area)
+        if area is None or area.protocol != TCP:
             return Reply(message.failed(errno.EOPNOTSUPP))
         owner = Owner(area.area, message.slot, message.generation)
         shared = self._shares.at(TCP, owner.area, owner.slot, owner.generation)
@@ -90,25 +90,30 @@ class Listening:
 
     async def join(self, program: Program, message: ControlMessage, _fds: Fds) -> Reply:
         """JOIN: a program accepts from a listening socket that it holds, in a slot of its own."""
-        area = program.areas.get(TCP)
         listener = self._listeners.get(message.slot)
-        if area is None or listener is None:
+        if listener is None:
             return Reply(message.failed(errno.EBADF))
         number = listener.listener
         if not any(each.listener == number for each in self._shares.held_by(program.number)):
             return Reply(message.failed(errno.EPERM))
-        request = Request(0, lib.NT_REQ_JOIN, area.area, arg=number)
-        done = await self._transactions.do_unnoted(self._role, request)
-        if done.error:
-            return Reply(message.failed(done.error))
-        self._listeners.join(number, Owner(area.area, done.slot, done.generation))
+        error = errno.EBADF
+        for area in program.areas_of(TCP, 0):
+            request = Request(0, lib.NT_REQ_JOIN, area.area, arg=number)
+            done = await self._transactions.do_unnoted(self._role, request)
+            error = done.error
+            if error != errno.ENOBUFS:
+                break
+        if error:
+            return Reply(message.failed(error))
+        own = Owner(done.area, done.slot, done.generation)
+        self._listeners.join(number, own)
         self._keeper.note(*self._listeners.note(number))
-        own = replace(message, area=area.area, slot=done.slot, generation=done.generation)
-        return _region_reply(own, listener)
+        answer = replace(message, area=own.area, slot=own.slot, generation=own.generation)
+        return _region_reply(answer, listener)
 
     async def unlisten(self, program: Program, message: ControlMessage, _fds: Fds) -> Reply:
         """UNLISTEN: a program accepts there no longer; with arg 1, nobody does."""
-        area = program.areas.get(TCP)
+        area = program.area(TCP, message.area)
         if area is None:
             return Reply(message.failed(errno.EBADF))
         owner = Owner(area.area, message.slot, message.generation)

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from newtos_py.servers.syscall.program import AreaKey
+
 from newtos_py.kernel import messages as m
 from newtos_py.kernel._kernel import ffi, lib
 from newtos_py.kernel.codec import Fd
@@ -20,9 +22,9 @@ _ENTRIES_MIN = 16
 _C = Any
 
 
-def make_area(program: int, pid: int, number: int, protocol: int) -> m.KeepArea:
+def make_area(program: int, pid: int, number: int, key: AreaKey) -> m.KeepArea:
     """Make the memory of a socket area, formatted."""
-    slots = AREA_SLOTS[protocol]
+    slots = AREA_SLOTS[key.protocol]
     sizes = (
         lib.nt_area_program_bytes(slots),
         lib.nt_area_server_bytes(slots),
@@ -33,9 +35,10 @@ def make_area(program: int, pid: int, number: int, protocol: int) -> m.KeepArea:
         create_memfd(name, size) for name, size in zip(names, sizes, strict=True)
     )
     with _mapped((memory, server, hint), sizes) as (at_program, at_server, at_hint):
-        lib.nt_area_format(at_program, at_server, at_hint, slots, protocol)
+        lib.nt_area_format(at_program, at_server, at_hint, slots, key.protocol)
         ffi.cast("struct nt_area_program_header *", at_program).pid = pid
-    return m.KeepArea(0, program, number, protocol, slots, pid, Fd(memory), Fd(server), Fd(hint))
+    place = (key.protocol, key.lane, key.nth)
+    return m.KeepArea(0, program, number, *place, slots, pid, Fd(memory), Fd(server), Fd(hint))
 
 
 def make_listener(number: int, backlog: int) -> m.KeepListener:

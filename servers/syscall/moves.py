@@ -11,6 +11,7 @@ import errno
 from collections.abc import Awaitable, Callable, Mapping
 
 from newtos_py.servers.syscall.control import Endpoint
+from newtos_py.servers.syscall.program import Program
 from newtos_py.servers.syscall.shares import Place, Shared, Shares
 from newtos_py.servers.syscall.slots import close_slot, copy_slot, is_connected, local_name
 from newtos_py.servers.syscall.transport import Request
@@ -29,14 +30,14 @@ class Mover:
         shares: Shares,
         ask: _Ask,
         roles: Mapping[int, str],
-        find_area: Callable[[int, int], m.KeepArea | None],
+        find: Callable[[int], Program | None],
         ring: Callable[[str], None],
     ) -> None:
-        """`ask` has a server do a request, `find_area` knows areas by program and protocol."""
+        """`ask` has a server do a request, `find` knows programs by number."""
         self._shares = shares
         self._ask = ask
         self._roles = roles
-        self._find_area = find_area
+        self._find = find
         self._ring = ring
 
     async def move(self, shared: Shared, program: int) -> int:
@@ -45,22 +46,32 @@ class Mover:
         place = shared.place
         if place.program == program:
             return 0
-        area = self._find_area(program, shared.protocol)
-        if area is None:
-            return errno.ENOTCONN
-        if self._area_at(place, shared.protocol) is None:
+        old = self._area_at(place, shared.protocol)
+        if old is None:
             return errno.EBADF  # it went with its program
+        taker = self._find(program)
+        # A connection stays in its lane.
+        areas = taker.areas_of(shared.protocol, old.lane) if taker is not None else []
         role = self._roles[shared.protocol]
-        request = Request(
-            0, lib.NT_REQ_MOVE, place.area, place.slot, place.generation, arg=area.area
-        )
-        done = await self._ask(role, request)
-        if done.error:
-            return done.error
-        shared.target = Place(program, area.area, done.slot, done.generation)
-        self._shares.keep(shared)
-        await self.finish(shared)
-        return 0
+        error = errno.ENOTCONN
+        for area in areas:
+            request = Request(
+                0, lib.NT_REQ_MOVE, place.area, place.slot, place.generation, arg=area.area
+            )
+            done = await self._ask(role, request)
+            error = done.error
+            if not error:
+                shared.target = Place(program, done.area, done.slot, done.generation)
+                self._shares.keep(shared)
+                await self.finish(shared)
+            if error != errno.ENOBUFS:
+                break
+        return error
+
+    def lane_of(self, shared: Shared) -> int:
+        """The lane that a socket is in."""
+        area = self._area_at(shared.place, shared.protocol)
+        return area.lane if area is not None else 0
 
     async def finish(self, shared: Shared) -> None:
         """Do the rest of a move that has begun, under the socket's lock."""
@@ -99,5 +110,5 @@ class Mover:
             self._ring(self._roles[protocol])
 
     def _area_at(self, place: Place, protocol: int) -> m.KeepArea | None:
-        area = self._find_area(place.program, protocol)
-        return area if area is not None and area.area == place.area else None
+        program = self._find(place.program)
+        return program.area(protocol, place.area) if program is not None else None

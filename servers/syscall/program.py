@@ -39,6 +39,15 @@ class Received:
     descriptors: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class AreaKey:
+    """What a program calls an area (control.h: ATTACH)."""
+
+    protocol: int
+    lane: int = 0
+    nth: int = 0
+
+
 @dataclass(slots=True)
 class Program:
     """A program that may have sockets."""
@@ -49,14 +58,31 @@ class Program:
     connection: socket.socket
     # Readable when the process has ended; None: a token's holder, who has not said who it is.
     process: int | None
-    # By protocol.
-    areas: dict[int, m.KeepArea] = field(default_factory=dict)
+    areas: dict[AreaKey, m.KeepArea] = field(default_factory=dict)
     # Number of the last request that was answered; 0: none.
     answered: int = 0
     # Who handed in its token, until it has said who it is; None: nobody, or it is not known.
     giver: "Program | None" = None
     _waiting: asyncio.Future[bool] | None = None
     _is_over: bool = False
+
+    def add_area(self, area: m.KeepArea) -> None:
+        """Take note of an area of this program's."""
+        self.areas[AreaKey(area.protocol, area.lane, area.nth)] = area
+
+    def area(self, protocol: int, number: int) -> m.KeepArea | None:
+        """The area of that number, if it is this program's."""
+        for area in self.areas.values():
+            if (area.protocol, area.area) == (protocol, number):
+                return area
+        return None
+
+    def areas_of(self, protocol: int, lane: int) -> list[m.KeepArea]:
+        """All areas with one server, in the order in which they were made."""
+        own = [
+            each for each in self.areas.values() if (each.protocol, each.lane) == (protocol, lane)
+        ]
+        return sorted(own, key=lambda area: area.nth)
 
     def peek(self) -> Received | None:
         """Look at the next request; None at the end of the connection.

@@ -66,7 +66,7 @@ class SyscallServer:
             self._shares,
             self._transactions.do_unnoted,
             self._roles,
-            self._find_area,
+            self._find_program,
             lambda role: self._transports[role].ring(),
         )
         self._listening = Listening(
@@ -168,12 +168,11 @@ class SyscallServer:
         self._spawn(program)
         return program
 
-    def _find_area(self, program: int, protocol: int) -> m.KeepArea | None:
-        known = self._nobody if program == NOBODY else self._programs.get(program)
-        return known.areas.get(protocol) if known is not None else None
+    def _find_program(self, number: int) -> Program | None:
+        return self._nobody if number == NOBODY else self._programs.get(number)
 
-    async def _make_area(self, program: Program, protocol: int) -> bool:
-        return await self._calls.make_area(program, protocol)
+    async def _make_area(self, program: Program, protocol: int, lane: int) -> bool:
+        return await self._calls.make_area(program, protocol, lane)
 
     def _spawn(self, program: Program) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(program))
@@ -239,12 +238,12 @@ class SyscallServer:
     async def _free(self, program: Program) -> None:
         """Take back what a program had: its connections end as Linux would end them."""
         await self._sharing.bury(program)
-        for protocol, area in list(program.areas.items()):
+        for key, area in list(program.areas.items()):
             request = Request(0, lib.NT_REQ_AREA_DEAD, area.area)
-            await self._transactions.do_unnoted(self._roles[protocol], request)
+            await self._transactions.do_unnoted(self._roles[key.protocol], request)
             await self._listening.area_died(area.area)
             await self._keeper.do(m.DropArea(0, area.area))
-            del program.areas[protocol]
+            del program.areas[key]
             close_all((area.memory.number, area.server.number, area.hint.number))
         self._transactions.forget(program.number)
         self._count_all()
@@ -271,9 +270,9 @@ class SyscallServer:
                 self._programs[message.program] = program
                 self._sharing.restored(program)
             case m.KeepArea() if message.program == NOBODY:
-                self._nobody.areas[message.protocol] = message
+                self._nobody.add_area(message)
             case m.KeepArea():
-                self._programs[message.program].areas[message.protocol] = message
+                self._programs[message.program].add_area(message)
             case m.KeepQueue():
                 os.close(message.doorbell.number)
             case m.KeepListener():
@@ -296,8 +295,8 @@ class SyscallServer:
             return
         self._transactions.publish_again(message.role)
         for program in (self._nobody, *self._programs.values()):
-            for protocol, area in program.areas.items():
-                if self._roles[protocol] == message.role:
+            for area in program.areas.values():
+                if self._roles[area.protocol] == message.role:
                     task = asyncio.get_running_loop().create_task(
                         self._calls.renew_area(message.role, area)
                     )

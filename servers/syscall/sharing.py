@@ -44,7 +44,7 @@ class Sharing:
         nobody: Program,
         admit: Callable[[socket.socket, Callable[[int], None]], Program],
         changed: Callable[[Program], None],
-        make_area: Callable[[Program, int], Awaitable[bool]],
+        make_area: Callable[[Program, int, int], Awaitable[bool]],
         find: Callable[[int], Program | None],
         pump: Pump,
     ) -> None:
@@ -118,7 +118,7 @@ class Sharing:
         self._tokens[inode] = child.number
 
     async def _register(self, program: Program, named: Sequence[Named]) -> None:
-        slots = {(protocol, area.area): area.slots for protocol, area in program.areas.items()}
+        slots = {(area.protocol, area.area): area.slots for area in program.areas.values()}
         known = [each for each in named if each.slot < slots.get((each.protocol, each.area), 0)]
         for each in known:
             if self._shares.find(each.inode) is not None:
@@ -298,10 +298,12 @@ class Sharing:
     async def _park(self, shared: Shared) -> None:
         if shared.listener is not None:
             return
-        has_room = shared.protocol in self._nobody.areas or await self._make_area(
-            self._nobody, shared.protocol
-        )
-        error = await self._mover.move(shared, NOBODY) if has_room else errno.ENFILE
+        lane = self._mover.lane_of(shared)
+        error = await self._mover.move(shared, NOBODY)
+        # There is none yet, or all are full.
+        if error in (errno.ENOTCONN, errno.ENOBUFS):
+            has_room = await self._make_area(self._nobody, shared.protocol, lane)
+            error = await self._mover.move(shared, NOBODY) if has_room else errno.ENFILE
         if error:
             log(f"a socket of a program that ended can't be kept: {os.strerror(error)}")
 

@@ -78,12 +78,12 @@ static void unlink_member(struct nt_tcp_engine *tcp, uint32_t binding)
     own->shared = true;
 }
 
-// The slot of `area` that is a member, or NT_NO_INDEX.
+// The member of the program that `area` is of, or NT_NO_INDEX.
 uint32_t nt_tcp_member_of(const struct nt_tcp_engine *tcp, const struct nt_tcp_listener *listener,
                           uint32_t area)
 {
     uint32_t at = tcp->listeners[listener - tcp->listener].members;
-    while (at != NT_NO_INDEX && nt_tcp_binding_area(tcp, at) != area)
+    while (at != NT_NO_INDEX && !nt_tcp_one_program(tcp, nt_tcp_binding_area(tcp, at), area))
         at = tcp->binding_next[at];
     return at;
 }
@@ -149,7 +149,8 @@ uint32_t nt_tcp_join(struct nt_tcp_engine *tcp, uint32_t number, uint32_t area, 
         return EBADF;
     *binding = nt_tcp_member_of(tcp, listener, area);
     if (*binding != NT_NO_INDEX) { // unless it is just leaving
-        nt_tcp_sweep_slot(tcp, area, nt_tcp_binding_slot(tcp, *binding));
+        nt_tcp_sweep_slot(tcp, nt_tcp_binding_area(tcp, *binding),
+                          nt_tcp_binding_slot(tcp, *binding));
         *binding = nt_tcp_member_of(tcp, listener, area);
     }
     if (*binding != NT_NO_INDEX)
@@ -311,12 +312,12 @@ static uint32_t take_slot(struct nt_tcp_engine *tcp, const struct nt_tcp_listene
     *member = choose(tcp, listener);
     if (*member == NT_NO_INDEX)
         return NT_NO_INDEX;
-    uint32_t binding = nt_tcp_slot_take(tcp, nt_tcp_binding_area(tcp, *member));
+    uint32_t binding = nt_tcp_slot_take_near(tcp, nt_tcp_binding_area(tcp, *member));
     uint32_t at = tcp->listeners[listener - tcp->listener].members;
     for (; binding == NT_NO_INDEX && at != NT_NO_INDEX; at = tcp->binding_next[at]) {
         *member = at;
         if (tcp->area[nt_tcp_binding_area(tcp, at)].state == NT_TCP_AREA_LIVE)
-            binding = nt_tcp_slot_take(tcp, nt_tcp_binding_area(tcp, at));
+            binding = nt_tcp_slot_take_near(tcp, nt_tcp_binding_area(tcp, at));
     }
     return binding;
 }
@@ -345,14 +346,15 @@ static uint32_t room(const struct nt_tcp_engine *tcp, const struct nt_tcp_listen
     return reusable && used < region->entries ? region->entries - used : 0;
 }
 
-// Enters an offered connection at the tail. There is room.
+// Enters a connection at the tail, offered to who listens in area `to`. There is room.
 static void enter(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener,
-                  struct nt_listener *region, struct nt_tcb *t)
+                  struct nt_listener *region, struct nt_tcb *t, uint32_t to)
 {
     struct nt_accept_entry entry = {
         .area = t->area,
         .slot = t->slot,
         .generation = t->generation,
+        .offered_to = to,
         .peer = {.port = t->remote_port},
         .local = {.port = t->local_port},
     };
@@ -376,13 +378,14 @@ bool nt_tcp_offer(struct nt_tcp_engine *tcp, struct nt_tcb *t)
         return false;
     }
     uint32_t member = NT_NO_INDEX;
-    uint32_t binding = own->member_count == 1 ? nt_tcp_slot_take(tcp, listener->area)
+    uint32_t binding = own->member_count == 1 ? nt_tcp_slot_take_near(tcp, listener->area)
                                               : take_slot(tcp, listener, &member);
     if (binding == NT_NO_INDEX)
         return false;
     nt_tcp_slot_bind(tcp, binding, t);
     nt_tcp_listener_forget_syn(tcp, t);
-    enter(tcp, listener, nt_tcp_listener_region(tcp, listener), t);
+    enter(tcp, listener, nt_tcp_listener_region(tcp, listener), t,
+          member == NT_NO_INDEX ? listener->area : nt_tcp_binding_area(tcp, member));
     if (member != NT_NO_INDEX) {
         nt_tcp_publish_later(tcp, member);
         tell_by(tcp, own, tcp->now_ns + TELL_FIRST_NS);
@@ -417,7 +420,9 @@ static bool enter_again(struct nt_tcp_engine *tcp, struct nt_tcp_listener *liste
         return false;
     nt_tcb_touch(tcp, t);
     rebind(tcp, listener, t);
-    enter(tcp, listener, region, t);
+    uint32_t member = nt_tcp_member_of(tcp, listener, t->area);
+    enter(tcp, listener, region, t,
+          member == NT_NO_INDEX ? t->area : nt_tcp_binding_area(tcp, member));
     nt_tcp_tell_all(tcp, listener);
     nt_tcp_count(tcp, NT_TCP_ACCEPT_AGAIN);
     return true;
@@ -582,10 +587,11 @@ void nt_tcp_member_leaves(struct nt_tcp_engine *tcp, uint32_t binding)
         const struct nt_tcb *t = offered_at(tcp, listener, region, i);
         if (t == NULL)
             continue;
-        if (t->area == leaver && tcp->listeners[index].member_count > 1 &&
+        if (nt_tcp_one_program(tcp, t->area, leaver) && tcp->listeners[index].member_count > 1 &&
             nt_listener_is_open(region, i))
             (void)nt_listener_withdraw(region, i);
-        if (nt_listener_taken_by(region, i, &area, &slot) && area == leaver)
+        if (nt_listener_taken_by(region, i, &area, &slot) && area < NT_TCP_AREAS &&
+            nt_tcp_one_program(tcp, area, leaver))
             settle_claim(tcp, listener, region, i, area, slot);
         nt_tcp_commit_if_full(tcp);
     }

@@ -113,6 +113,7 @@ struct nt_tcp_area_private {
     uint32_t free_count;
     uint32_t next_page; // slots from here on have no page yet
     uint32_t in_use;    // bindings that are not free
+    uint32_t spill;     // in attached[]: a hint where its program still had room
     uint32_t granted_published;
     bool look;              // at its grants, whatever its hints say
     uint32_t pending_count; // bits set in pending[]
@@ -564,6 +565,14 @@ void nt_tcp_slot_left(struct nt_tcp_engine *tcp, uint32_t binding, bool dead);
 
 // slots.c: bindings of slots, grants, and what the program sees.
 uint32_t nt_tcp_slot_take(struct nt_tcp_engine *tcp, uint32_t area); // a binding, or NT_NO_INDEX
+// The same, or where that is full, of another area of the same program.
+uint32_t nt_tcp_slot_take_near(struct nt_tcp_engine *tcp, uint32_t area);
+static inline bool nt_tcp_one_program(const struct nt_tcp_engine *tcp, uint32_t area,
+                                      uint32_t other)
+{
+    return area == other ||
+           (tcp->area[area].owner != 0 && tcp->area[area].owner == tcp->area[other].owner);
+}
 void nt_tcp_slot_free(struct nt_tcp_engine *tcp, uint32_t binding, bool fence);
 void nt_tcp_slot_bind(struct nt_tcp_engine *tcp, uint32_t binding, struct nt_tcb *t);
 void nt_tcp_slot_adopt(struct nt_tcp_engine *tcp, uint32_t binding);   // onto the free list

@@ -148,7 +148,7 @@ uint32_t nt_tcp_move(struct nt_tcp_engine *tcp, struct nt_request *request)
     const struct nt_tcp_binding *b = &tcp->binding[from];
     if (b->kind == NT_TCP_BINDING_LEFT && b->object != NT_NO_INDEX &&
         b->generation == generation_after(request->generation) &&
-        nt_tcp_binding_area(tcp, b->object) == area) {
+        nt_tcp_one_program(tcp, nt_tcp_binding_area(tcp, b->object), area)) {
         answer_with(tcp, b->object, request); // asked for again
         return 0;
     }

@@ -94,6 +94,7 @@ static uint32_t join(struct nt_tcp_engine *tcp, struct nt_request *request)
     uint32_t binding, error = nt_tcp_join(tcp, request->arg, request->area, &binding);
     if (error != 0)
         return error;
+    request->area = (uint16_t)nt_tcp_binding_area(tcp, binding);
     request->slot = nt_tcp_binding_slot(tcp, binding);
     request->generation = tcp->binding[binding].generation;
     return 0;
@@ -111,6 +112,7 @@ static uint32_t area_new(struct nt_tcp_engine *tcp, const struct nt_request *req
         area->state = NT_TCP_AREA_LIVE;
         area->slots = tcp->areas[request->area].view.slots;
         area->pid = request->arg;
+        area->owner = request->slot;
         // The grant ring goes on where a server before us, if any, left it.
         area->grant_tail = tcp->areas[request->area].view.server->grant_tail;
         tcp->areas[request->area].granted_published = area->grant_tail;

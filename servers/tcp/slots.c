@@ -49,13 +49,11 @@ static bool add_page(struct nt_tcp_engine *tcp, uint32_t number)
     return true;
 }
 
-uint32_t nt_tcp_slot_take(struct nt_tcp_engine *tcp, uint32_t area)
+static uint32_t try_to_take(struct nt_tcp_engine *tcp, uint32_t area)
 {
     struct nt_tcp_area_private *own = &tcp->areas[area];
-    if (own->free_head == NT_NO_INDEX && !add_page(tcp, area)) {
-        nt_tcp_count(tcp, NT_TCP_NO_SLOT);
+    if (own->free_head == NT_NO_INDEX && !add_page(tcp, area))
         return NT_NO_INDEX;
-    }
     uint32_t binding = own->free_head;
     own->free_head = tcp->binding_next[binding];
     own->free_count--;
@@ -64,6 +62,31 @@ uint32_t nt_tcp_slot_take(struct nt_tcp_engine *tcp, uint32_t area)
     struct nt_tcp_binding *b = nt_tcp_binding_touch(tcp, binding);
     if (++b->generation == 0)
         b->generation = 1;
+    return binding;
+}
+
+uint32_t nt_tcp_slot_take(struct nt_tcp_engine *tcp, uint32_t area)
+{
+    uint32_t binding = try_to_take(tcp, area);
+    if (binding == NT_NO_INDEX)
+        nt_tcp_count(tcp, NT_TCP_NO_SLOT);
+    return binding;
+}
+
+uint32_t nt_tcp_slot_take_near(struct nt_tcp_engine *tcp, uint32_t area)
+{
+    struct nt_tcp_area_private *own = &tcp->areas[area];
+    uint32_t binding = try_to_take(tcp, area);
+    for (uint32_t i = 0; binding == NT_NO_INDEX && i < tcp->attached_count; i++) {
+        uint32_t at = (own->spill + i) % tcp->attached_count, other = tcp->attached[at];
+        if (other == area || tcp->area[other].state != NT_TCP_AREA_LIVE ||
+            !nt_tcp_one_program(tcp, area, other))
+            continue;
+        binding = try_to_take(tcp, other);
+        own->spill = at;
+    }
+    if (binding == NT_NO_INDEX)
+        nt_tcp_count(tcp, NT_TCP_NO_SLOT);
     return binding;
 }
 

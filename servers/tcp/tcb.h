@@ -24,7 +24,7 @@
 
 enum {
     NT_TCP_ARENA_KIND = 0x4e545450,
-    NT_TCP_ARENA_LAYOUT = 3,
+    NT_TCP_ARENA_LAYOUT = 4,
     NT_TCP_NO_AREA = 0xffff,
     // Out-of-order ranges kept a connection. More holes than this at once are rare, and what is
     // dropped is sent again.
@@ -223,7 +223,8 @@ struct nt_tcp_area {
     uint32_t grant_tail;
     uint32_t dead_request; // DYING: number of the request to answer
     uint32_t pid;          // of its program, for observers
-    uint32_t pad[10];
+    uint32_t owner;        // the program's number: areas of the same are one program's; 0: alone
+    uint32_t pad[9];
     uint16_t page[128]; // page of bindings + 1, by slot / 64; 0: none yet
 };
 

@@ -29,7 +29,9 @@ class Listener:
         """What the server does with a new connection."""
         if not lib.nt_listener_reusable(self.listener, self.tail):
             return False
-        entry = ffi.new("struct nt_accept_entry *", {"area": area, "slot": slot})
+        entry = ffi.new(
+            "struct nt_accept_entry *", {"area": area, "slot": slot, "offered_to": area}
+        )
         entry.peer.port = slot + 1
         lib.nt_listener_fill(self.listener, self.tail, entry)
         self.tail = (self.tail + 1) % 2**32

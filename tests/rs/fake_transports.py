@@ -69,6 +69,7 @@ class FakeTransport(FakeServer):
             request.endpoint.port = FREE_PORT
         if request.kind == lib.NT_REQ_MOVE:
             request.error = errno.EBADF if request.slot == BAD_SLOT else 0
+            request.area = request.arg
             request.slot, request.generation = MOVED_SLOT, MOVED_GENERATION
         if request.kind == lib.NT_REQ_LISTEN and request.slot == BAD_SLOT:
             request.error = errno.EADDRINUSE

@@ -115,6 +115,22 @@ def test_attaching_again_is_the_same_area(world: World, shim: Shim) -> None:
     assert world.counter("tcp0", fake.MAPPED) == world.counter("udp", fake.MAPPED) == 1
 
 
+def test_a_program_attaches_one_area_after_the_other(world: World, shim: Shim) -> None:
+    def ask(nth: int, **more: int) -> tuple[int, int]:
+        message = shim.call(lib.NT_CTL_ATTACH, protocol=TCP, nth=nth, **more).message
+        return message.error, message.area
+
+    assert ask(1) == (errno.EINVAL, 0)
+    assert [ask(0), ask(1), ask(2), ask(1)] == [(0, 0), (0, 1), (0, 2), (0, 1)]
+    assert ask(0, lane=1) == (errno.EINVAL, 0)
+    assert shim.call(lib.NT_CTL_ATTACH, protocol=TCP).message.lanes == 1
+    assert world.counter("tcp0", fake.MAPPED) == 3
+    # A name belongs to the area that is named beside the slot.
+    bind = shim.call(lib.NT_CTL_BIND, protocol=TCP, area=2, slot=4, generation=1).message
+    assert bind.error == 0
+    assert shim.call(lib.NT_CTL_BIND, protocol=TCP, area=3, slot=4).message.error == errno.EBADF
+
+
 def test_queues_reach_every_server_whatever_comes_first(world: World, shim: Shim) -> None:
     early, late = create_doorbell(), create_doorbell()
     assert shim.call(lib.NT_CTL_QUEUE, early, arg=1).message.error == 0

@@ -19,8 +19,10 @@ from newtos_py.kernel.server import TCP
 PROGRAMS = SERVER.counters.index("programs")
 
 
-def listen(shim: Shim) -> int:
-    call = shim.call(lib.NT_CTL_LISTEN, protocol=TCP, slot=SLOT, generation=GENERATION, arg=5)
+def listen(shim: Shim, area: int = 0) -> int:
+    call = shim.call(
+        lib.NT_CTL_LISTEN, protocol=TCP, area=area, slot=SLOT, generation=GENERATION, arg=5
+    )
     return call.message.error
 
 
@@ -68,8 +70,7 @@ def test_a_listener_number_that_is_used_again_is_not_inherited(
     attach(child)
     shim.call(lib.NT_CTL_UNLISTEN, protocol=TCP, slot=SLOT, generation=GENERATION, arg=1)
     stranger = connect()
-    attach(stranger)
-    assert listen(stranger) == 0
+    assert listen(stranger, attach(stranger)) == 0
     assert join(child, 0) == errno.EPERM
     assert take(child, placeholder).arg == lib.NT_TAKEN_SLOT
 

@@ -32,7 +32,7 @@ HELLO, ATTACH, QUEUE, BIND, LISTEN, RESOLVE, IFADDRS, UNLISTEN = range(1, 9)
 TCP, UDP = 6, 17
 SLOTS = 512
 AHEAD = 16
-MESSAGE = struct.Struct("=IHHIIIIIIII16sHHII60s3968s")
+MESSAGE = struct.Struct("=IHHIIIIIIII16sHHIIIII48s3968s")
 MAPPED = bytes(10) + b"\xff\xff"
 HOST = "10.0.0.2"
 NAMES = {"web": HOST, "client": "10.0.0.3"}
@@ -263,14 +263,17 @@ class Host:
             self.leave(program)
             return
         (magic, version, kind, sent_number, _, protocol, _, slot_number, generation, arg, options,
-         address, port, _, _, text_bytes, _, text) = MESSAGE.unpack(data)  # fmt: skip
+         address, port, _, _, text_bytes, _, nth, _, _, text) = MESSAGE.unpack(data)  # fmt: skip
         area = program.areas.get(protocol)
         slot = area.used.get(slot_number) if area is not None else None
         reply = Reply(address=address, port=port, slot=slot_number, generation=generation)
         if kind in (TOKEN, LEAVE, STATE, TAKE):
             self.shares.request(program, Asked(kind, arg, text[:text_bytes], fds), reply)
         elif kind == ATTACH:
-            self.attach(program, protocol, reply)
+            if nth == 0:
+                self.attach(program, protocol, reply)
+            else:
+                reply.error = errno.ENFILE
         elif kind == QUEUE:
             program.queues[arg] = fds[0]
         elif kind == RESOLVE:
@@ -295,7 +298,7 @@ class Host:
         packed = MESSAGE.pack(
             magic, version, kind, sent_number, reply.error, protocol, reply.area, reply.slot,
             reply.generation, reply.arg, options, reply.address, reply.port, 0, 0, len(answer),
-            b"", answer,
+            0, 0, 1, b"", answer,
         )  # fmt: skip
         if reply.fds:
             socket.send_fds(program.control, [packed], reply.fds)
@@ -417,6 +420,7 @@ class Host:
         assert listener is not None
         entry = ffi.new("struct nt_accept_entry *")
         entry.area, entry.slot, entry.generation = made.area.number, made.number, made.generation
+        entry.offered_to = made.area.number
         entry.peer, entry.local = made.ours.remote, made.ours.local
         header = listener.ring.header
         index = header.tail
