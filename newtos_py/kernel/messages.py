@@ -2,7 +2,8 @@
 
 rs to the zygote:      Fork                       answered by Forked; Exited follows, once a child
 rs to a server:        Setup, then for everything that exists AreaPart, QueuePart, ListenerPart,
-                       then Start. Answered by Ready or Failed. Afterwards the same parts, each with
+                       then Start (to fused ones: all Setups first; For says whose the parts are).
+                       Answered by Ready or Failed. Afterwards the same parts, each with
                        a number, as they come and go; answered by Done.
 syscall server to rs:  KeepProgram ... DropListener, each with a number. rs stores what it holds,
                        hands it to every server that needs it, and answers Done when all of them
@@ -25,14 +26,14 @@ from newtos_py.kernel.server import Emulation, HostName, NetConfig
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Start a server process that will talk with rs through `link`."""
+    """Start a process that will talk with rs through `link`: of one server, or several fused."""
 
     number: int
-    # For the process's name.
+    # For the process's name: a server's role, or what the fused ones are called together.
     host: str
     role: str
-    # Where the ServerSpec is found: "module:NAME".
-    reference: str
+    # Where each ServerSpec is found: "module:NAME".
+    references: tuple[str, ...]
     link: Fd
     # Standard error of the process.
     log: Fd
@@ -147,6 +148,13 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
+class For:
+    """What follows is for that server of a process, counted from 0; at first it is for 0."""
+
+    server: int
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """Everything that exists has been handed over: begin."""
 
@@ -219,6 +227,8 @@ class Ready:
     """The engine has started; `cold` if its arena could not be recovered."""
 
     cold: bool
+    # Of the other servers fused into the process, in order.
+    also_cold: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +331,7 @@ class KeepNote:
 
 
 SERVER_CODEC = Codec(
-    Setup, Start, AreaPart, AreaGone, QueuePart, ListenerPart, ListenerGone, Done, Ready, Failed,
-    Restarted, KeepProgram, DropProgram, KeepArea, DropArea, KeepQueue, KeepListener, DropListener,
-    KeepNote,
+    Setup, For, Start, AreaPart, AreaGone, QueuePart, ListenerPart, ListenerGone, Done, Ready,
+    Failed, Restarted, KeepProgram, DropProgram, KeepArea, DropArea, KeepQueue, KeepListener,
+    DropListener, KeepNote,
 )  # fmt: skip

@@ -8,8 +8,8 @@ need it and nothing here depends on rs, until somebody stops it (`newtos clean`)
 import os
 import signal
 import traceback
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from newtos_py.errors import NewtosError
@@ -40,8 +40,26 @@ CONTROL_PERIOD_NS = 1_000_000
 TERMINAL_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
 
 
-def main(spec: ServerSpec, host: str, role: str, link_fd: int, log_fd: int) -> None:
-    """Run a server until it is killed; returns only if it could not start."""
+@dataclass(slots=True)
+class _Member:
+    """One server of this process."""
+
+    spec: ServerSpec
+    setup: m.Setup
+    context: ServerContext
+    parts: SharedParts = field(default_factory=SharedParts)
+    running: RunningServer | None = None
+
+    def start(self) -> bool:
+        """Start its engine; says whether it was a cold start."""
+        assert self.spec.create is not None, f"{self.spec.name} has neither create nor run"
+        self.running, cold = _start(self.spec.create, self.context, self.parts)
+        _status(self.context.status).state = lib.NT_SERVER_RUNNING
+        return cold
+
+
+def main(specs: Sequence[ServerSpec], host: str, role: str, link_fd: int, log_fd: int) -> None:
+    """Run a server, or several fused ones, until killed; returns only if one could not start."""
     # A terminal's signals go to rs, which decides; a dead reader of our log is no reason to die.
     for ignored in (*TERMINAL_SIGNALS, signal.SIGPIPE):
         signal.signal(ignored, signal.SIG_IGN)
@@ -51,7 +69,7 @@ def main(spec: ServerSpec, host: str, role: str, link_fd: int, log_fd: int) -> N
     set_name(host, role)
     link = Link.from_fd(link_fd, m.SERVER_CODEC)
     try:
-        _serve(spec, link)
+        _serve(specs, link)
     except LinkClosedError:
         return  # rs died before this server was anything
     except Exception as error:
@@ -60,23 +78,66 @@ def main(spec: ServerSpec, host: str, role: str, link_fd: int, log_fd: int) -> N
         link.send(m.Failed(reason))
 
 
-def _serve(spec: ServerSpec, link: Link) -> None:
+def _serve(specs: Sequence[ServerSpec], link: Link) -> None:
+    members = [_receive_member(spec, link) for spec in specs]
+    first = members[0]
+    if first.spec.run is not None:
+        assert len(members) == 1, "only engines can share a process"
+        first.spec.run(first.context, link)
+        return
+    inbox = _Inbox(members, link)
+    while not inbox.add_next():
+        pass
+    cold = [member.start() for member in members]
+    link.send(m.Ready(cold[0], tuple(cold[1:])))
+    _run(inbox, link)
+
+
+def _receive_member(spec: ServerSpec, link: Link) -> _Member:
     setup = link.receive()
     assert isinstance(setup, m.Setup)
     _settle(setup.loop)
     context = make_context(setup, keep_status=spec.run is not None)
     _introduce(context.status, setup)
-    if spec.run is not None:
-        spec.run(context, link)
-        return
-    assert spec.create is not None, f"{spec.name} has neither create nor run"
-    parts = SharedParts()
-    while not isinstance(message := link.receive(), m.Start):
-        parts.add(message)
-    running, cold = _start(spec.create, context, parts)
-    _status(context.status).state = lib.NT_SERVER_RUNNING
-    link.send(m.Ready(cold))
-    _run(running, context, setup, parts, link)
+    return _Member(spec, setup, context)
+
+
+class _Inbox:
+    """What rs says, and which server of the process it is for."""
+
+    def __init__(self, members: Sequence[_Member], link: Link) -> None:
+        self.members = members
+        self._current = members[0]
+        self._link = link
+
+    def add_next(self) -> bool:
+        """Take the next message of a start; True if it was the last."""
+        message = self._link.receive()
+        if isinstance(message, m.For):
+            self._current = self.members[message.server]
+        elif not isinstance(message, m.Start):
+            self._current.parts.add(message)
+        return isinstance(message, m.Start)
+
+    def obey(self) -> None:
+        """Handle all messages that are there, between two steps."""
+        while True:
+            try:
+                message = self._link.receive()
+            except BlockingIOError:
+                return
+            if isinstance(message, m.For):
+                self._current = self.members[message.server]
+                continue
+            problem = ""
+            assert self._current.running is not None
+            try:
+                self._current.parts.add(message)(self._current.running)
+            except (NewtosError, OSError) as error:
+                problem = str(error)
+            number: object = getattr(message, "number", 0)
+            if isinstance(number, int) and number:
+                self._link.send(m.Done(number, problem))
 
 
 def _settle(loop: m.LoopPart) -> None:
@@ -125,48 +186,32 @@ def _create(
     return running
 
 
-def _run(
-    running: RunningServer, context: ServerContext, setup: m.Setup, parts: SharedParts, link: Link
-) -> None:
+def _run(inbox: _Inbox, link: Link) -> None:
     """Run the engines for ever, and between two steps do what rs says."""
-    loop = _make_loop(running, context, setup)
+    loop = _make_loop(inbox.members)
     loop.control_fd = link.fileno()
     link.set_blocking(False)
     while True:
         assert lib.nt_loop_run(loop) == lib.NT_LOOP_CONTROL, "nothing else ends the loop"
         try:
-            _obey(running, parts, link)
+            inbox.obey()
         except LinkClosedError:
             log("rs is gone; serving on without it")
             loop.control_fd = -1
 
 
-def _obey(running: RunningServer, parts: SharedParts, link: Link) -> None:
-    """Handle all messages that are there."""
-    while True:
-        try:
-            message = link.receive()
-        except BlockingIOError:
-            return
-        problem = ""
-        try:
-            parts.add(message)(running)
-        except (NewtosError, OSError) as error:
-            problem = str(error)
-        number: object = getattr(message, "number", 0)
-        if isinstance(number, int) and number:
-            link.send(m.Done(number, problem))
-
-
-def _make_loop(running: RunningServer, context: ServerContext, setup: m.Setup) -> _C:
+def _make_loop(members: Sequence[_Member]) -> _C:
+    """One loop over all engines, in boot order; rs gave all members the same doorbell."""
     loop = ffi.new("struct nt_loop *")
-    for i, engine in enumerate(running.engines):
+    engines = [engine for each in members if each.running for engine in each.running.engines]
+    for i, engine in enumerate(engines):
         loop.engine[i] = ffi.cast("struct nt_engine *", engine)
-    loop.engine_count = len(running.engines)
-    loop.doorbell_fd = context.doorbell
-    loop.status = _status(context.status)
+    loop.engine_count = len(engines)
+    first = members[0]
+    loop.doorbell_fd = first.context.doorbell
+    loop.status = _status(first.context.status)
     loop.tunables.budget = lib.NT_ENGINE_BUDGET
-    loop.tunables.yields = setup.loop.yields
-    loop.tunables.spin_ns = setup.loop.spin_ns
+    loop.tunables.yields = first.setup.loop.yields
+    loop.tunables.spin_ns = first.setup.loop.spin_ns
     loop.tunables.control_period_ns = CONTROL_PERIOD_NS
     return loop

@@ -81,13 +81,13 @@ class Host:
         self.servers = tuple(
             Server(
                 self,
-                server,
-                references[server.role],
-                polls_for_ever=plan.host.idle.spin_us is None and not server.shares_core,
+                members,
+                [references[member.role] for member in members],
+                polls_for_ever=plan.host.idle.spin_us is None and not members[0].shares_core,
             )
-            for server in plan.servers
+            for members in wiring.processes_of(plan)
         )
-        self._by_role = {server.role: server for server in self.servers}
+        self._by_role = {member.role: each for each in self.servers for member in each.plans}
         self._statuses: dict[str, Memory] = {}
         self._watcher: asyncio.Task[None] | None = None
         # Kept, because the event loop does not keep tasks.
@@ -111,7 +111,7 @@ class Host:
             programs_core=self.plan.core,
             slice_us=self.plan.host.idle.slice_us,
             helpers=(zygote,) if zygote is not None else (),
-            servers=tuple(server.record() for server in self.servers),
+            servers=tuple(self._by_role[each.role].record(each.role) for each in self.plan.servers),
         )
 
     # -- Up ----------------------------------------------------------------------------------
@@ -125,8 +125,12 @@ class Host:
             if plan.kind is wiring.RegionKind.STATUS:
                 role = plan.role.removeprefix(wiring.status_role(""))
                 self._statuses[role] = map_memory(region.descriptor, plan.bytes)
+        for members in wiring.processes_of(self.plan):
+            # A process sleeps on one.
+            self._doorbells.update(
+                dict.fromkeys((each.role for each in members), create_doorbell())
+            )
         for server in self.plan.servers:
-            self._doorbells[server.role] = create_doorbell()
             device = self._open_device(server)
             if device is not None:
                 self._devices[server.role] = device
@@ -136,13 +140,17 @@ class Host:
 
     async def start(self) -> None:
         """Start all servers; ServerFailedError at the first that does not start."""
-        ready = {server.role: asyncio.Event() for server in self.servers}
+        ready = [asyncio.Event() for _ in self.servers]
 
         async def start_one(server: Server) -> None:
-            for role in server.plan.needs:
-                await ready[role].wait()
+            # In a mixture two processes may need each other: the one that comes first goes first.
+            own = self.servers.index(server)
+            for role in server.needs:
+                other = self.servers.index(self._by_role[role])
+                if other < own:
+                    await ready[other].wait()
             await server.start()
-            ready[server.role].set()
+            ready[own].set()
 
         async with asyncio.TaskGroup() as group:
             for server in self.servers:
@@ -154,7 +162,7 @@ class Host:
         while True:
             await asyncio.sleep(PERIOD_S)
             for server in self.servers:
-                server.end_if_it_hangs(self._heartbeat(server.role))
+                server.end_if_it_hangs(self._heartbeat(server.plans[0].role))
 
     def _heartbeat(self, role: str) -> int:
         status = ffi.cast("struct nt_status *", self._statuses[role].address)
@@ -187,7 +195,7 @@ class Host:
         for task in list(self._answering):
             task.cancel()
         self._store.close()
-        for descriptor in (*self._devices.values(), *self._doorbells.values()):
+        for descriptor in (*self._devices.values(), *set(self._doorbells.values())):
             os.close(descriptor)
         if self._control is not None:
             self._control.close()
@@ -261,7 +269,7 @@ class Host:
     def _apply(self, message: object) -> tuple[int, list[asyncio.Future[str]]]:
         """Change the store, and ask those who must follow: the asker's number, their answers."""
         store = self._store
-        others = [server for server in self.servers if server.role != wiring.SYSCALL]
+        others = [(role, each) for role, each in self._by_role.items() if role != wiring.SYSCALL]
         match message:
             case m.KeepNote():
                 store.keep(message)
@@ -272,30 +280,29 @@ class Host:
             case m.KeepArea():
                 store.keep(message)
                 answers = [
-                    each.ask(part)
-                    for each in others
-                    for part in store.area_parts(message, each.role)
+                    each.ask(role, part)
+                    for role, each in others
+                    for part in store.area_parts(message, role)
                 ]
             case m.KeepQueue():
                 store.keep(message)
                 answers = [
-                    each.ask(part)
-                    for each in others
-                    for part in store.queue_parts(message, each.role)
+                    each.ask(role, part)
+                    for role, each in others
+                    for part in store.queue_parts(message, role)
                 ]
             case m.KeepListener():
                 store.keep(message)
-                answers = [each.ask(listener_part(message)) for each in self._tcp_servers()]
+                answers = self._ask_lanes(listener_part(message))
             case m.DropProgram():
                 store.drop_program(message.program)
                 return message.number, []
             case m.DropArea():
                 store.drop_area(message.area)
-                answers = [each.ask(m.AreaGone(0, message.area)) for each in others]
+                answers = [each.ask(role, m.AreaGone(0, message.area)) for role, each in others]
             case m.DropListener():
                 store.drop_listener(message.listener)
-                gone = m.ListenerGone(0, message.listener)
-                answers = [each.ask(gone) for each in self._tcp_servers()]
+                answers = self._ask_lanes(m.ListenerGone(0, message.listener))
             case _:
                 raise AssertionError(f"a server said {message!r}")
         return message.number, answers
@@ -306,8 +313,8 @@ class Host:
             self.log.line("rs", problem)
         self._by_role[wiring.SYSCALL].send(m.Done(number, "; ".join(problems)))
 
-    def _tcp_servers(self) -> list[Server]:
-        return [self._by_role[role] for role in wiring.tcp_servers_of(self.plan)]
+    def _ask_lanes(self, message: m.Part) -> list[asyncio.Future[str]]:
+        return [self._by_role[role].ask(role, message) for role in wiring.tcp_servers_of(self.plan)]
 
 
 def describe_status(status: int) -> str:

@@ -1,4 +1,7 @@
-"""One server of a host through all its generations: start it, watch it, start it again.
+"""A server of a host through all its generations: start it, watch it, start it again.
+
+Several servers may be fused into one process (topology/placement.py); they live and die together,
+so they are one `Server` here: `plans` are its members, and what is said to one of them names it.
 
 A generation goes  starting -> running -> (dies) restarting -> starting ...  until it has died too
 often in a row, too soon after its start: then it is failed, and the others live on without it.
@@ -15,7 +18,7 @@ import contextlib
 import os
 import signal
 from collections import deque
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -125,14 +128,15 @@ class Server:
     def __init__(
         self,
         surroundings: Surroundings,
-        plan: ServerPlan,
-        reference: str,
+        plans: Sequence[ServerPlan],
+        references: Sequence[str],
         *,
         polls_for_ever: bool = False,
     ) -> None:
-        self.plan = plan
+        self.plans = tuple(plans)
+        self._roles = [plan.role for plan in plans]
         self._surroundings = surroundings
-        self._reference = reference
+        self._references = tuple(references)
         self._polls_for_ever = polls_for_ever
         self._state = ServerState.STARTING
         self._number = 0
@@ -153,8 +157,13 @@ class Server:
 
     @property
     def role(self) -> str:
-        """Its role in the host."""
-        return self.plan.role
+        """Its role in the host; of fused servers, what they are called together."""
+        return self.plans[0].process if len(self.plans) > 1 else self._roles[0]
+
+    @property
+    def needs(self) -> set[str]:
+        """Roles that must be ready before it starts."""
+        return {role for plan in self.plans for role in plan.needs} - set(self._roles)
 
     @property
     def pid(self) -> int:
@@ -162,12 +171,11 @@ class Server:
         child = self._current.child if self._current is not None else None
         return child.pid if child is not None else 0
 
-    def record(self) -> ServerRecord:
-        """What rs has to say about it."""
+    def record(self, role: str) -> ServerRecord:
+        """What rs has to say about it, or one of its members."""
         process = self._current.process if self._current is not None else None
-        return ServerRecord(
-            self.role, self.plan.core, self._state, self._number, self._restarts, process
-        )
+        core = self.plans[0].core
+        return ServerRecord(role, core, self._state, self._number, self._restarts, process)
 
     async def start(self) -> None:
         """Start the first generation and supervise it; ServerFailedError if it does not start."""
@@ -179,8 +187,8 @@ class Server:
         if self._current is not None:
             self._current.link.send(message)
 
-    def ask(self, message: m.Part) -> asyncio.Future[str]:
-        """Send a numbered message; the answer is "" or what went wrong.
+    def ask(self, role: str, message: m.Part) -> asyncio.Future[str]:
+        """Send a numbered message to a member; the answer is "" or what went wrong.
 
         If there is no generation now, the next is handed the same by parts_for: then there is
         nothing to send. A failed server has nothing mapped, so that is an answer, too.
@@ -193,6 +201,7 @@ class Server:
         else:
             self._ask_number += 1
             self._asked[self._ask_number] = answer
+            self._address(self._current, role)
             self._current.link.send(replace(message, number=self._ask_number))
         return answer
 
@@ -248,12 +257,15 @@ class Server:
             outcome=asyncio.get_running_loop().create_future(),
         )
         request = m.Fork(
-            0, surroundings.host, self.role, self._reference, Fd(theirs.fileno()), Fd(log.writer)
+            0, surroundings.host, self.role, self._references, Fd(theirs.fileno()), Fd(log.writer)
         )
         # It is sent before there is a process to read it: that saves a round trip.
-        generation.link.send(surroundings.setup_for(self.plan, self._number))
-        for part in surroundings.parts_for(self.role):
-            generation.link.send(part)
+        for plan in self.plans:
+            generation.link.send(surroundings.setup_for(plan, self._number))
+        for plan in self.plans:
+            self._address(generation, plan.role)
+            for part in surroundings.parts_for(plan.role):
+                generation.link.send(part)
         generation.link.send(m.Start())
         self._current = generation
         try:
@@ -273,17 +285,17 @@ class Server:
         generation.ready_ns = now_ns()
         self._state = ServerState.RUNNING
         surroundings.changed()
-        surroundings.became_ready(
-            ReadyServer(
-                self.role,
-                self.pid,
-                self.plan.core,
-                self._number,
-                ready.cold,
-                generation.ready_ns - started_ns,
+        taken_ns = generation.ready_ns - started_ns
+        for plan, cold in zip(self.plans, (ready.cold, *ready.also_cold), strict=True):
+            surroundings.became_ready(
+                ReadyServer(plan.role, self.pid, plan.core, self._number, cold, taken_ns)
             )
-        )
         return generation
+
+    def _address(self, generation: _Generation, role: str) -> None:
+        """Say for which member the next messages are."""
+        if len(self._roles) > 1:
+            generation.link.send(m.For(self._roles.index(role)))
 
     async def _await_ready(self, generation: _Generation) -> m.Ready:
         try:

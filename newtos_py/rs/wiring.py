@@ -26,7 +26,7 @@ from enum import Enum
 
 from newtos_py.kernel._kernel import lib
 from newtos_py.kernel.server import ServerSpec
-from newtos_py.topology import HostPlan, ServerKind, Wire
+from newtos_py.topology import HostPlan, ServerKind, ServerPlan, Wire
 
 RING_SLOTS = 1024
 # desc.h: struct nt_desc, struct nt_return.
@@ -74,6 +74,14 @@ class Pair:
 def drivers_of(plan: HostPlan) -> tuple[str, ...]:
     """Roles of a host's drivers; a driver's index is its position."""
     return tuple(server.role for server in plan.servers if server.kind is ServerKind.DRIVER)
+
+
+def processes_of(plan: HostPlan) -> tuple[tuple[ServerPlan, ...], ...]:
+    """List the servers by process, in the boot order of the first of each."""
+    processes: dict[str, list[ServerPlan]] = {}
+    for server in plan.servers:
+        processes.setdefault(server.process, []).append(server)
+    return tuple(tuple(members) for members in processes.values())
 
 
 def transports_of(plan: HostPlan) -> tuple[str, ...]:

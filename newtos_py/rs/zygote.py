@@ -140,7 +140,7 @@ def _become_server(link: Link, specs: Mapping[str, ServerSpec]) -> None:
     assert isinstance(request, Fork)
     link.close()
     serve.main(
-        specs[request.reference],
+        [specs[reference] for reference in request.references],
         request.host,
         request.role,
         request.link.number,

@@ -58,6 +58,15 @@ class Cores:
     named: tuple[tuple[str, int], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Which servers share a process (placement.py)."""
+
+    is_fused: bool = False
+    # Server by server: its role, and its process's name.
+    named: tuple[tuple[str, str], ...] = ()
+
+
 class Steering(Enum):
     """Which lane a connection's segments go to (net/steering.h)."""
 
@@ -77,6 +86,7 @@ class Host:
     routes: tuple[Route, ...] = ()
     cores: Cores = Cores()
     idle: IdleTunables = IdleTunables()
+    placement: Placement = Placement()
     # TCP servers, each with connections and listening sockets of its own.
     lanes: int = 1
     steering: Steering = Steering.RSS

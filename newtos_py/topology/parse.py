@@ -21,6 +21,7 @@ from newtos_py.topology.model import (
     Emulation,
     Host,
     IdleTunables,
+    Placement,
     Route,
     Tap,
     Topology,
@@ -40,7 +41,7 @@ from newtos_py.topology.units import UnitError, parse_chance_ppb, parse_latency_
 from newtos_py.topology.validate import validate
 
 ROOT_KEYS = ("host", "wire", "idle")
-HOST_KEYS = ("address", "addresses", "tap", "gateway", "routes", "cores", "idle")
+HOST_KEYS = ("address", "addresses", "tap", "gateway", "routes", "cores", "idle", "placement")
 TAP_KEYS = ("device", "peer")
 ROUTE_KEYS = ("to", "via")
 WIRE_KEYS = ("hosts", "latency", "rate", "loss", "reorder", "duplicate", "corrupt", "seed")
@@ -65,6 +66,7 @@ _SLICE_US = (100, 100_000)
 _ADDRESS_EXAMPLE = '"10.0.0.2/24"'
 _TAP_EXAMPLE = '{ device = "newtos0", peer = "10.1.0.1/24" }'
 _ROUTES_EXAMPLE = '[{ to = "10.2.0.0/16", via = "10.0.0.1" }]'
+_PLACEMENT_VALID = 'valid: "split", "fused", or { ip = "net", "wire.lan" = "net" }'
 _CORES_VALID = "valid: a core, a list of cores, or { default = 0, tcp0 = 1, programs = 1 }"
 
 _T = TypeVar("_T")
@@ -126,6 +128,7 @@ def _host(section: Section, idle: IdleTunables) -> Host:
         routes=_routes(section),
         cores=_cores(section) if "cores" in section else Cores(),
         idle=_idle(section, idle),
+        placement=_placement(section) if "placement" in section else Placement(),
     )
 
 
@@ -199,6 +202,23 @@ def _cores_by_role(source: Source, path: Path, values: Mapping[str, object]) -> 
     cores = {role: _core(source, (*path, role), core) for role, core in values.items()}
     default = cores.pop("default", None)
     return Cores(() if default is None else (default,), tuple(cores.items()))
+
+
+def _placement(section: Section) -> Placement:
+    """Roles are checked by plan(), which knows them."""
+    value = section.scalar("placement")
+    source, path = section.source, section.at("placement")
+    if isinstance(value, dict):
+        named = []
+        for role, process in value.items():
+            name = text_at(source, (*path, role), process, '"net"')
+            if not _NAME.fullmatch(name) and name != role:
+                raise source.error((*path, role), f'"{name}" is no name for a process', _NAME_VALID)
+            named.append((role, name))
+        return Placement(named=tuple(named))
+    if value not in ("split", "fused"):
+        raise source.error(path, "is no placement", _PLACEMENT_VALID)
+    return Placement(is_fused=value == "fused")
 
 
 def _core(source: Source, path: Path, value: object) -> int:

@@ -19,6 +19,7 @@ from enum import Enum
 from newtos_py.topology.address import Address
 from newtos_py.topology.locate import Path
 from newtos_py.topology.model import Host, Topology
+from newtos_py.topology.placement import processes_of
 from newtos_py.topology.source import suggest
 from newtos_py.topology.validate import Link, links_of
 
@@ -47,6 +48,8 @@ class ServerPlan:
     shares_core: bool
     # Roles that must be ready before this one starts.
     needs: tuple[str, ...]
+    # The name of its process: its role, unless it shares one (placement.py).
+    process: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,29 @@ def _plan_host(
         replace(server, core=named.get(server.role, pool[i % len(pool)]))
         for i, server in enumerate(_servers(host, links, pool[0]))
     )
+    servers = _join(topology, host, servers)
     return HostPlan(host, named.get(PROGRAMS, pool[0]), interfaces, servers)
+
+
+def _join(
+    topology: Topology, host: Host, servers: tuple[ServerPlan, ...]
+) -> tuple[ServerPlan, ...]:
+    """Give each server its process, and the servers of one process one core."""
+    processes = processes_of(topology, host, [server.role for server in servers])
+    named = dict(host.cores.named)
+    cores: dict[str, int] = {}
+    for server in servers:
+        process = processes[server.role]
+        chosen = named.get(server.role, named.get(process))
+        if process in cores and chosen not in (None, cores[process]):
+            problem = f"shares its process with others on core {cores[process]}"
+            path: Path = ("host", host.name, "cores", server.role)
+            raise topology.source.error(path, problem, "name one core for all of them")
+        cores.setdefault(process, server.core if chosen is None else chosen)
+    return tuple(
+        replace(server, process=processes[server.role], core=cores[processes[server.role]])
+        for server in servers
+    )
 
 
 def _lane_role(lane: int) -> str:
@@ -141,7 +166,8 @@ def _servers(host: Host, links: tuple[Link, ...], core: int) -> list[ServerPlan]
 def _check_cores(topology: Topology, host_plan: HostPlan, cores: Sequence[int]) -> None:
     host = host_plan.host
     base: Path = ("host", host.name, "cores")
-    roles = ["default", *(server.role for server in host_plan.servers), PROGRAMS]
+    processes = {server.process: None for server in host_plan.servers}
+    roles = ["default", *(server.role for server in host_plan.servers), PROGRAMS, *processes]
     wanted = [(_pool_path(topology, base, i), core) for i, core in enumerate(host.cores.pool)]
     for role, core in host.cores.named:
         if role not in roles:
@@ -161,7 +187,11 @@ def _pool_path(topology: Topology, base: Path, index: int) -> Path:
 
 
 def _mark_shared(plans: list[HostPlan]) -> tuple[HostPlan, ...]:
-    load = Counter(server.core for host_plan in plans for server in host_plan.servers)
+    load = Counter(
+        core
+        for host_plan in plans
+        for _, core in {(server.process, server.core) for server in host_plan.servers}
+    )
     load.update({host_plan.core for host_plan in plans})
     return tuple(
         replace(

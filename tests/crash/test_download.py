@@ -11,7 +11,19 @@ import subprocess
 import threading
 
 import pytest
-from real_hosts import ADDRESS, CLIENT, DEADLINE_S, HOSTS, SERVERS, RealHosts, Site
+from real_hosts import (
+    ADDRESS,
+    CLIENT,
+    DEADLINE_S,
+    HOSTS,
+    SERVERS,
+    TOPOLOGY,
+    WEB,
+    RealHosts,
+    Site,
+)
+
+from newtos_py.rs.scratch import ScratchHosts
 
 CHUNK_BYTES = 1 << 16
 
@@ -68,6 +80,28 @@ class Download:
 def test_a_download_survives_kills(
     hosts: RealHosts, site: Site, role: str, kills: int, rate: str
 ) -> None:
+    download_under_kills(hosts, site, role, kills, rate)
+
+
+@pytest.mark.apps("lighttpd", "curl")
+@pytest.mark.parametrize("placement", ['"fused"', '{ ip = "net", "wire.lan" = "net" }'])
+@pytest.mark.parametrize("role", ["ip", "tcp0"])
+def test_servers_of_one_process_are_restarted_together(
+    site: Site, placement: str, role: str
+) -> None:
+    topology = TOPOLOGY.replace('/24"\n', f'/24"\nplacement = {placement}\n')
+    with ScratchHosts(topology) as scratch:
+        hosts = RealHosts(scratch)
+        download_under_kills(hosts, site, role, 2, "100M")
+        killed = hosts.server(WEB, role)
+        for other in SERVERS:
+            together = hosts.server(WEB, other)
+            shares = together.process == killed.process
+            assert (together.restarts == killed.restarts) == shares
+
+
+def download_under_kills(hosts: RealHosts, site: Site, role: str, kills: int, rate: str) -> None:
+    """Kill a server again and again; `kills` is for each host."""
     victims = list(itertools.islice(itertools.cycle(HOSTS), 2 * kills))
     part = site.big_bytes // (len(victims) + 1)
     gaps = []

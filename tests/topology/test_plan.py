@@ -146,3 +146,68 @@ def test_every_server_has_a_core_and_stands_after_what_it_needs(
             assert ready.issuperset(server.needs)
             assert server.role not in ready
             ready.add(server.role)
+
+
+def processes(host: HostPlan) -> dict[str, str]:
+    return {server.role: server.process for server in host.servers}
+
+
+def placing(placement: str, cores: str = "0") -> HostPlan:
+    text = chain(2).replace('"]\n', f'"]\ncores = {cores}\nplacement = {placement}\n', 1)
+    return planned(text, [0, 1])[0]
+
+
+def test_servers_are_alone_unless_placed_together() -> None:
+    assert processes(placing('"split"')) == {
+        role: role for role in ("wire.w0", "ip", "udp", "tcp0", "syscall")
+    }
+
+
+def test_fused_is_all_that_have_an_engine() -> None:
+    assert processes(placing('"fused"')) == {
+        "wire.w0": "fused", "ip": "fused", "udp": "fused", "tcp0": "fused", "syscall": "syscall",
+    }  # fmt: skip
+
+
+def test_a_table_makes_a_mixture_and_cores_may_name_its_processes() -> None:
+    host = placing('{ ip = "net", udp = "net", "wire.w0" = "tcp0" }', "{ net = 1, tcp0 = 0 }")
+    assert processes(host) == {
+        "wire.w0": "tcp0", "ip": "net", "udp": "net", "tcp0": "tcp0", "syscall": "syscall",
+    }  # fmt: skip
+    assert placed(host) | {"syscall": 0} == {
+        "wire.w0": 0, "ip": 1, "udp": 1, "tcp0": 0, "syscall": 0,
+    }  # fmt: skip
+
+
+def test_a_process_alone_on_its_core_shares_it_with_nobody() -> None:
+    text = chain(1) + 'cores = { default = 0, fused = 1 }\nplacement = "fused"\n'
+    (host,) = planned(text, [0, 1])
+    assert {server.role: server.shares_core for server in host.servers} == {
+        "ip": False, "udp": False, "tcp0": False, "syscall": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("placement", "cores", "problem"),
+    [
+        ('"merged"', "0", "is no placement"),
+        ('{ ipp = "net" }', "0", "no such server"),
+        ('{ ip = "a b" }', "0", "no name for a process"),
+        ('{ syscall = "net" }', "0", "a process of its own"),
+        ('{ udp = "syscall" }', "0", "a process of its own"),
+        ('{ ip = "net", udp = "net" }', "{ ip = 0, udp = 1 }", "name one core"),
+        ('"fused"', "{ fuse = 0 }", "no such server"),
+    ],
+)
+def test_what_cannot_be_placed_together(placement: str, cores: str, problem: str) -> None:
+    with pytest.raises(TopologyError, match=problem):
+        placing(placement, cores)
+
+
+def test_a_process_has_a_bounded_number_of_servers() -> None:
+    text = '[host.hub]\naddresses = ["10.9.0.1/24"'
+    text += "".join(f', "10.0.{i}.1/24"' for i in range(6)) + ']\nplacement = "fused"\n'
+    for i in range(6):
+        text += f'[host.h{i}]\naddress = "10.0.{i}.2/24"\n[wire.w{i}]\nhosts = ["hub", "h{i}"]\n'
+    with pytest.raises(TopologyError, match="9 servers in one process"):
+        planned(text, [0])
