@@ -6,12 +6,14 @@
  * own slot that is all, and it enters the slot; else it asks (NT_MAIL_ACCEPT), and the server moves
  * the connection. The server settles claims when it is asked, or when the queue's head comes by. One
  * acceptor may die between any two statements: the server then enters again what it had claimed and
- * not yet got. The server withdraws entries, as when their listener ends. It may die, too, between
- * any two statements: its successor goes on from what was committed (head, end, and where each
+ * not yet got. The same acceptor may leave instead, having got what it claimed: the server settles
+ * its claims, takes it off, and withdraws what was offered to it; but it goes on claiming. The server
+ * enters again what such a one has claimed, in the other's slot. The server withdraws entries, as
+ * when their listener ends. It may die, too, between any two statements: its successor goes on from what was committed (head, end, and where each
  * connection is bound), and what was written beyond that does not count.
  *
  * Proved: an entry is taken at most once, and its copy is whole; a connection is got by at most one
- * acceptor; in the end every connection was got by somebody who lived to have it, or died with who
+ * acceptor, and by none who has left; in the end every connection was got by somebody who lived to have it, or died with who
  * had it, or was withdrawn; and who finds nothing was right: no entry was open all the while it
  * looked, so the scan hint strands none.
  *
@@ -22,13 +24,14 @@
  *   HINT_PASSES_OPEN     the scan hint goes on to the tail
  *   HEAD_PASSES_CLAIMS   the head passes what was claimed for another slot, and forgets it
  *   REOPEN_IN_PLACE      what a dead acceptor had claimed opens again under its old index
+ *   HEED_WHO_HAS_LEFT    what an acceptor claims after it has left is its
  *   FORGET_THE_DEAD      what a dead acceptor had claimed stays claimed
  */
 #define ENTRIES     2 /* slots of the ring; one is spare, for what is entered again */
 #define CONNECTIONS 3 /* each slot is reused */
 #define INDICES     6 /* no more entries than this pass through it */
 #define ACCEPTORS   2
-#define MORTAL      1 /* the acceptor that may die */
+#define MORTAL      1 /* the acceptor that may die, or leave */
 #define NOBODY      9
 
 /* Claim words: kind and index; who took it stands for the slot that the word names. */
@@ -49,6 +52,7 @@ byte tail, scan;
 byte asked[ACCEPTORS];     /* 1 + the index in its mailbox; 0: nothing is asked for */
 bool entered[CONNECTIONS]; /* the program block of the slot it is bound to says that it is used */
 bool dead[ACCEPTORS];
+bool leaving;
 
 /* The arena. */
 byte head, end;
@@ -57,6 +61,7 @@ byte at[CONNECTIONS];      /* index of its entry */
 bool offered[CONNECTIONS]; /* until it is seen to be somebody's */
 byte offers;               /* connections there have been */
 bool buried[ACCEPTORS];    /* the area is known to be dead */
+bool left_it;              /* MORTAL is a member no longer */
 
 /* For the proof only. */
 byte got[CONNECTIONS];
@@ -90,9 +95,16 @@ inline take(i, word, won)
 /* Whose claim the word of offered connection c is. */
 #define CLAIMED_BY(c, a) (WORD(at[c]) == TAKEN(at[c], a))
 /* It was claimed for another slot, by somebody who is not known to be dead. */
-#define TO_MOVE(c, a)    (CLAIMED_BY(c, a) && bound[c] != a && !buried[a])
-/* It was claimed by a dead one, who has not got it. What the head has passed was its slot's. */
-#define VOID(c, a)       (buried[a] && (bound[c] == a -> !entered[c] && \
+#define TO_MOVE(c, a)    (CLAIMED_BY(c, a) && bound[c] != a && !buried[a] && HEEDED(a))
+#ifdef HEED_WHO_HAS_LEFT
+#define HEEDED(a)        true
+#else
+#define HEEDED(a)        (!left_it || (a) != MORTAL)
+#endif
+/* It was claimed by a dead one, who has not got it, or by one who had left. What the head has passed
+ * was its slot's. */
+#define VOID(c, a)       ((!HEEDED(a) && CLAIMED_BY(c, a)) || DIED_OVER(c, a))
+#define DIED_OVER(c, a)  (buried[a] && (bound[c] == a -> !entered[c] && \
                           (at[c] < head || CLAIMED_BY(c, a)) : CLAIMED_BY(c, a)))
 #define UNSETTLED(c)     (TO_MOVE(c, 0) || TO_MOVE(c, 1) || VOID(c, MORTAL))
 #ifdef HEAD_PASSES_CLAIMS
@@ -129,7 +141,12 @@ inline settle(c)
     if
     :: TO_MOVE(c, 0) -> bound[c] = 0; offered[c] = false
     :: TO_MOVE(c, 1) -> bound[c] = 1; offered[c] = false
-    :: VOID(c, MORTAL) -> enter_again(c)
+    :: VOID(c, MORTAL) ->
+        enter_again(c);
+        if
+        :: left_it && bound[c] == MORTAL -> bound[c] = 0; entered[c] = false
+        :: else
+        fi
     fi
 }
 
@@ -142,13 +159,24 @@ inline settle(c)
                        (TO_MOVE(c, 0) || TO_MOVE(c, 1) || (VOID(c, MORTAL) && HAS_ROOM)))
 
 /* The program uses the slot of an offered connection. */
-#define SEEN(c)         (offered[c] && entered[c])
+#define SEEN(c)         (offered[c] && entered[c] && HEEDED(bound[c]))
 #define ASKED_FOR(c, i) (offered[c] && at[c] == (i) - 1)
 
 inline see(c)
 {
     offered[c] = false;
     closed[c] = buried[bound[c]]
+}
+
+/* MORTAL leaves: what it has is its; what was offered to it is void, as if it had claimed it late. */
+inline part_with(c)
+{
+    if
+    :: offered[c] && bound[c] == MORTAL && entered[c] -> see(c)
+    :: offered[c] && bound[c] == MORTAL && at[c] < tail && WORD(at[c]) == OPEN(at[c]) ->
+        take(at[c], TAKEN(at[c], MORTAL), won); won = false
+    :: else
+    fi
 }
 
 /* A transaction is one atomic step, for nobody else writes what it reads: claims that were made stay
@@ -167,6 +195,7 @@ active proctype server()
             if
             :: atomic { skip ->
                    select(to : 0 .. 1);
+                   to = (left_it -> 0 : to);
                    bound[offers] = to; at[offers] = end; offered[offers] = true;
                    offers++; end++; to = 0
                }
@@ -181,6 +210,8 @@ active proctype server()
     :: atomic { head < tail && WORD(head) != OPEN(head) && !WAITS_AT_HEAD(0) &&
                 !WAITS_AT_HEAD(1) && !WAITS_AT_HEAD(2) -> head++ }
     :: atomic { dead[MORTAL] && !buried[MORTAL] -> buried[MORTAL] = true }
+    :: atomic { leaving && !left_it ->
+                part_with(0); part_with(1); part_with(2); left_it = true }
     :: atomic { SEEN(0) -> see(0) }
     :: atomic { SEEN(1) -> see(1) }
     :: atomic { SEEN(2) -> see(2) }
@@ -200,7 +231,7 @@ active proctype server()
 inline may_end()
 {
     if
-    :: me == MORTAL -> dead[me] = true; goto gone
+    :: me == MORTAL && !leaving -> dead[me] = true; goto gone
     :: skip
     fi
 }
@@ -210,6 +241,10 @@ proctype acceptor(byte me)
     byte last, i, first, copied_left, copied_right;
     bool won;
 look:
+    if
+    :: me == MORTAL && !leaving -> leaving = true; left_it
+    :: skip
+    fi;
     open_entries != 0;
     atomic { last = tail; open_throughout[me] = open_entries };
     i = scan;
@@ -253,12 +288,15 @@ claimed:
     copied_left = left[i % ENTRIES];
     copied_right = right[i % ENTRIES];
 #endif
-    assert(copied_left == copied_right && copied_left != 0 && at[copied_left - 1] == i);
+    assert(copied_left == copied_right && copied_left != 0);
+    assert(at[copied_left - 1] == i || (me == MORTAL && left_it));
     scan = (i == first -> i + 1 : first);
     may_end();
     if
-    :: bound[copied_left - 1] == me && at[copied_left - 1] == i ->
-        entered[copied_left - 1] = true
+    :: atomic { bound[copied_left - 1] == me && at[copied_left - 1] == i ->
+           entered[copied_left - 1] = true /* of a slot that is another's since, it says nothing */
+       }
+    :: bound[copied_left - 1] != me && me == MORTAL && left_it -> goto gone
     :: else ->
         asked[me] = i + 1;
         may_end();
@@ -269,6 +307,10 @@ claimed:
         fi
     fi;
     may_end();
+    if
+    :: me == MORTAL && leaving -> goto gone /* nobody heeds it */
+    :: else
+    fi;
     atomic { got[copied_left - 1]++; assert(got[copied_left - 1] == 1) };
 again:
     atomic { last = 0; i = 0; first = 0; copied_left = 0; copied_right = 0; won = false };

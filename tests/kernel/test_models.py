@@ -28,6 +28,7 @@ MODELS = {
         "FILL_WHAT_WAITS",
         "HINT_PASSES_OPEN",
         "HEAD_PASSES_CLAIMS",
+        "HEED_WHO_HAS_LEFT",
         "REOPEN_IN_PLACE",
         "FORGET_THE_DEAD",
     ],
