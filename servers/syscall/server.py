@@ -293,15 +293,16 @@ class SyscallServer:
         """A server that lost its memory has to be told of every area again."""
         if not message.cold:
             return
-        self._transactions.publish_again(message.role)
+        loop = asyncio.get_running_loop()
+        publish_again = self._transactions.unanswered(message.role)
         for program in (self._nobody, *self._programs.values()):
             for area in program.areas.values():
                 if self._roles[area.protocol] == message.role:
-                    task = asyncio.get_running_loop().create_task(
-                        self._calls.renew_area(message.role, area)
-                    )
+                    task = loop.create_task(self._calls.renew_area(message.role, area))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
+        # Behind the areas that they speak of: those tasks begin first.
+        loop.call_soon(publish_again)
 
     def _count(self, index: int) -> None:
         self._status.counter[index] += 1

@@ -54,6 +54,8 @@ class Transactions:
         self._number = generation << GENERATION_SHIFT & _NUMBER_MASK
         self._by_program: dict[int, Transaction] = {}
         self._awaited: dict[int, asyncio.Future[Request]] = {}
+        # Without a note, by number: what a server that starts cold has to be asked again.
+        self._unnoted: dict[int, tuple[str, Request]] = {}
 
     def restore(self, key: str, text: str) -> bool:
         """Take up a note of a former generation; False if it is none of a transaction."""
@@ -77,9 +79,10 @@ class Transactions:
 
     async def do_unnoted(self, role: str, request: Request) -> Request:
         """Have a request done that may be done twice."""
-        number = self._next()
-        self._transports[role].send(replace(request, number=number), lambda _: None)
-        return await self._reply(number)
+        request = replace(request, number=self._next())
+        self._unnoted[request.number] = role, request
+        self._transports[role].send(request, lambda _: None)
+        return await self._reply(request.number)
 
     def forget(self, program: int) -> None:
         """A program is gone, and its last request with it."""
@@ -92,15 +95,27 @@ class Transactions:
             if known.request.number == reply.number and known.reply is None:
                 self._keep(replace(known, reply=reply))
                 break
+        self._unnoted.pop(reply.number, None)
         awaited = self._awaited.pop(reply.number, None)
         if awaited is not None and not awaited.done():
             awaited.set_result(reply)
 
-    def publish_again(self, role: str) -> None:
-        """A server has lost its memory, and with it perhaps requests that it had read."""
-        for known in list(self._by_program.values()):
-            if known.role == role and known.reply is None:
+    def unanswered(self, role: str) -> Callable[[], None]:
+        """What asks a server again that has lost its memory, and requests that it had read."""
+        noted = [
+            known
+            for known in self._by_program.values()
+            if known.role == role and known.reply is None
+        ]
+        unnoted = [request for asked, request in self._unnoted.values() if asked == role]
+
+        def publish() -> None:
+            for known in noted:
                 self._publish(known)
+            for request in unnoted:
+                self._transports[role].send(request, lambda _: None)
+
+        return publish
 
     def _publish(self, known: Transaction) -> None:
         self._transports[known.role].send(

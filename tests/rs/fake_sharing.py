@@ -27,6 +27,13 @@ def attach(shim: Shim) -> int:
     return answer.area
 
 
+def listen(shim: Shim, area: int = 0, backlog: int = 5) -> int:
+    call = shim.call(
+        lib.NT_CTL_LISTEN, protocol=TCP, area=area, slot=SLOT, generation=GENERATION, arg=backlog
+    )
+    return call.message.error
+
+
 def take(shim: Shim, placeholder: int) -> ControlMessage:
     return shim.call(lib.NT_CTL_TAKE, placeholder, protocol=TCP).message
 

@@ -3,7 +3,8 @@
 status.counter: requests handled by kind (index), areas mapped (10), listeners mapped (11), queues
 (12), areas unmapped (13), listeners unmapped (14). BIND to port 0 gives port 40000; LISTEN on slot
 99 fails with EADDRINUSE. MOVE answers slot 50, generation 500; of slot 99 it fails with EBADF.
-While a file "hold" is in the folder NEWTOS_FAKES, nothing is answered.
+While a file "hold" is in the folder NEWTOS_FAKES, nothing is taken; while "lose" is there, nothing
+that is taken is answered.
 """
 
 # ruff: noqa: ARG002 (a fake need not look at what it is handed)
@@ -56,6 +57,8 @@ class FakeTransport(FakeServer):
                 assert (slot.kind, slot.inline_len) == (lib.NT_DESC_REQUEST, REQUEST_BYTES)
                 assert slot.check == expected
                 self._answer(ffi.cast("struct nt_request *", slot.data))
+                if (Path(os.environ["NEWTOS_FAKES"]) / "lose").exists():
+                    continue
                 slot.kind = lib.NT_DESC_REPLY
                 slot.check = lib.nt_face_desc_check(producer.tail)
                 assert lib.nt_producer_push(producer, slot)

@@ -7,12 +7,14 @@ import subprocess
 
 import fake_transports as fake
 from fake_programs import Shim
-from fake_sharing import Fork, attach, leave, moves, named, take
+from fake_sharing import Fork, attach, leave, listen, moves, named, take
 from newtos_py.servers.syscall import SERVER
 from rs_world import World, until
 
 from newtos_py.kernel._kernel import lib
+from newtos_py.kernel.region import open_region
 from newtos_py.kernel.server import TCP
+from newtos_py.rs.runtime import region_name
 
 PROGRAMS = SERVER.counters.index("programs")
 
@@ -133,3 +135,27 @@ def test_a_program_that_ended_still_lets_its_children_in(
     child = fork(holder, b"", lib.NT_TOKEN_ONLY)
     assert child.text(lib.NT_CTL_HELLO) == ["web"]
     attach(child)
+
+
+def test_what_a_server_lost_with_its_memory_is_asked_again(
+    world: World, shim: Shim, fork: Fork, placeholder: int
+) -> None:
+    """The last who holds a listening socket closes it, and TCP starts cold before it answers."""
+    attach(shim)
+    assert listen(shim) == 0
+    child = fork(shim, named(placeholder))
+    leave(shim, placeholder)
+    until(lambda: world.counter("tcp0", lib.NT_REQ_HOLD) == 1)
+    world.tell("lose")
+    child.send(lib.NT_CTL_LEAVE, text=named(placeholder))
+    until(lambda: world.counter("tcp0", lib.NT_REQ_HOLD) == 2)
+    lose_arena(world, "tcp0")
+    (world.root / "lose").unlink()
+    world.kill("tcp0")
+    assert child.receive().message.arg == 1
+
+
+def lose_arena(world: World, role: str) -> None:
+    region = open_region(region_name(world.host().token, "web", f"arena.{role}"), writable=True)
+    os.pwrite(region.descriptor, b"junk", 0)
+    os.close(region.descriptor)

@@ -9,7 +9,19 @@ from pathlib import Path
 import fake_transports as fake
 import pytest
 from fake_programs import Shim
-from fake_sharing import GENERATION, NAMED, SLOT, Connect, Fork, attach, leave, moves, named, take
+from fake_sharing import (
+    GENERATION,
+    NAMED,
+    SLOT,
+    Connect,
+    Fork,
+    attach,
+    leave,
+    listen,
+    moves,
+    named,
+    take,
+)
 from newtos_py.servers.syscall import SERVER
 from rs_world import World, until
 
@@ -17,13 +29,6 @@ from newtos_py.kernel._kernel import lib
 from newtos_py.kernel.server import TCP
 
 PROGRAMS = SERVER.counters.index("programs")
-
-
-def listen(shim: Shim, area: int = 0) -> int:
-    call = shim.call(
-        lib.NT_CTL_LISTEN, protocol=TCP, area=area, slot=SLOT, generation=GENERATION, arg=5
-    )
-    return call.message.error
 
 
 def join(shim: Shim, listener: int) -> int:
