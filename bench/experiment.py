@@ -23,6 +23,7 @@ NAMES = (
     "calls",
     "memcached",
     "bulk",
+    "isolation",
 )
 NEWTOS, LINUX = "newtos", "Linux"
 

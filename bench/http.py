@@ -103,7 +103,7 @@ def compare(
         for side in both:
             server = stack.enter_context(Lighttpd(site, side, requests_a_connection))
             served.append(Served(side, server.pid))
-            _run(served[-1], todo[0], seconds=1)  # what is measured is warm
+            run_once(served[-1], todo[0], seconds=1)  # what is measured is warm
         return measure(served, todo, runs, seconds)
 
 
@@ -116,7 +116,7 @@ def measure(sides: Sequence[Served], todo: Sequence[Load], runs: int, seconds: i
                 for served in sides if number % 2 == 0 else reversed(sides):
                     name = served.side.name
                     steps.begin(f"{describe(load)} on {name}")
-                    seen.setdefault((load, name), []).append(_run(served, load, seconds))
+                    seen.setdefault((load, name), []).append(run_once(served, load, seconds))
                     steps.end()
     return [_result(load, seen[load, "newtos"], seen[load, "linux"]) for load in todo]
 
@@ -159,7 +159,8 @@ def _rate(summary: Summary) -> str:
     return f"{summary.median:,.0f} ({spread:.0%})"
 
 
-def _run(served: Served, load: Load, seconds: int) -> Run:
+def run_once(served: Served, load: Load, seconds: int) -> Run:
+    """Load one side once, and count the switches between its processes."""
     side = served.side
     command = side.on(CLIENT, wrk_command(load, f"{side.address}:{PORT}", seconds))
     switches = SwitchCounter([served.server_pid, *side.pids()])

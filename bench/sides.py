@@ -22,9 +22,11 @@ _TOPOLOGY = """\
 [host.server]
 address = "10.0.0.2/24"
 cores = {server}
+placement = {placement}
 [host.client]
 address = "10.0.0.3/24"
 cores = {client}
+placement = {placement}
 [wire.lan]
 hosts = ["server", "client"]
 """
@@ -48,11 +50,17 @@ class Side(Protocol):
 class NewtosSide:
     """Two hosts and a wire; a context manager."""
 
-    name = "newtos"
     address = "10.0.0.2"
 
-    def __init__(self, cores: tuple[int, int]) -> None:
-        self._hosts = ScratchHosts(_TOPOLOGY.format(server=cores[0], client=cores[1]))
+    def __init__(
+        self, cores: tuple[int, int], *, placement: str = '"split"', name: str = "newtos"
+    ) -> None:
+        """`placement`: of both hosts' servers, as the topology has it."""
+        self.name = name
+        server, client = cores
+        self._hosts = ScratchHosts(
+            _TOPOLOGY.format(server=server, client=client, placement=placement)
+        )
         self.environ = self._hosts.environ
 
     def __enter__(self) -> "NewtosSide":
@@ -71,7 +79,7 @@ class NewtosSide:
         servers = [
             server for role in (SERVER, CLIENT) for server in self._hosts.record(role).servers
         ]
-        return [server.process.pid for server in servers if server.process is not None]
+        return list({server.process.pid for server in servers if server.process is not None})
 
 
 class LinuxSide:

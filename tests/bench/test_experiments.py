@@ -47,6 +47,19 @@ def test_plot_is_a_picture(outcome: Outcome, tmp_path: Path) -> None:
     assert (tmp_path / "new" / "plot.png").read_bytes().startswith(PNG)
 
 
+def test_points_may_have_names(tmp_path: Path) -> None:
+    points = {1.0: Summary(9, 9, 9), 2.0: Summary(9000, 9000, 9000)}
+    axis = {"log_x": False, "log_y": True, "x_names": ("by shared memory", "by a message")}
+    outcome = Outcome("way", "cycles", (Curve("here", points),), **axis)
+    console = Console(width=120)
+    with console.capture() as shown:
+        console.print(experiment.table_of(outcome, "an experiment"))
+    assert "by a message" in shown.get()
+    pytest.importorskip("matplotlib")
+    plot.save(outcome, "an experiment", tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(PNG)
+
+
 def test_all_are_listed() -> None:
     listed = CliRunner().invoke(main, ["bench", "list", "--json"], catch_exceptions=False)
     rows = json.loads(listed.stdout)
