@@ -46,7 +46,7 @@ def test_sides_take_turns_and_medians_make_the_ratio(monkeypatch: pytest.MonkeyP
         rate = rates[served.side.name][order.count(served.side.name) - 1]
         return http.Run(Measurement(1000, rate, rate * 64, 10, 20), switches=250)
 
-    monkeypatch.setattr(http, "_run", run)
+    monkeypatch.setattr(http, "run_once", run)
     sides = [http.Served(FakeSide(name), 1) for name in ("newtos", "linux")]
     (result,) = http.measure(sides, [LOAD], runs=3, seconds=1)
     assert order == ["newtos", "linux", "linux", "newtos", "newtos", "linux"]
