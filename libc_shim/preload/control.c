@@ -102,6 +102,15 @@ static void prepare_number(struct nt_control_call *call, uint32_t number)
     call->message.number = number;
 }
 
+int nt_control_token_pair(int pair[2])
+{
+    int on = 1;
+    if (nt_real.socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+        return -1;
+    (void)nt_real.setsockopt(pair[1], SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
+    return 0;
+}
+
 // Through the parent's connection; false: the parent had none, or the host is gone.
 static bool enter_by_door(void)
 {
@@ -110,7 +119,7 @@ static bool enter_by_door(void)
     if (door_fd < 0)
         return false;
     nt_numbers_yield(2);
-    if (nt_real.socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+    if (nt_control_token_pair(pair) != 0)
         return false;
     nt_control_prepare(&call, NT_CTL_TOKEN);
     prepare_number(&call, 0);

@@ -38,6 +38,10 @@ int nt_control_door(void);
 // True if this process came by exec with a connection of its own that may hold sockets.
 bool nt_control_has_token(void);
 
+// A connection to be handed in with a TOKEN: pair[1] is for the syscall server, which is told by
+// the kernel who speaks through pair[0]. As socketpair(2).
+int nt_control_token_pair(int pair[2]);
+
 // Sends a message that has no reply (its number is 0).
 int nt_control_tell(struct nt_control_call *call);
 

@@ -102,7 +102,7 @@ void nt_share_before_fork(void)
     if (!list_all(&call))
         return;
     nt_numbers_yield(2);
-    if (nt_real.socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
+    if (nt_control_token_pair(pair) != 0) {
         nt_log(NT_LOG_ERROR, "fork: no descriptor left to share sockets: %s", strerror(errno));
         call.message.arg = NT_TOKEN_MORE; // what is LENT here must be known
         (void)nt_control_tell(&call);
@@ -196,7 +196,7 @@ int nt_share_token_for_exec(bool all)
         (void)nt_control_tell(&call);
     }
     nt_numbers_yield(2);
-    if (nt_real.socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+    if (nt_control_token_pair(pair) != 0)
         return -1;
     nt_control_prepare(&call, NT_CTL_TOKEN);
     list_for_exec(&call, all);

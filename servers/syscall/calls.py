@@ -89,7 +89,7 @@ class Calls:
 
     async def _hello(self, program: Program, message: ControlMessage, fds: Fds) -> Reply:
         if message.arg != 0 and program.process is None and len(fds) == 1:
-            self._sharing.identify(program, message.arg, fds[0])
+            self._sharing.identify(program, fds[0])
         return _text_reply(message, self._context.host)
 
     # -- Memory ------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ itself when it has to wait long) has the number of the one before.
 import asyncio
 import os
 import socket
-import struct
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,15 +19,13 @@ from typing import TYPE_CHECKING
 from newtos_py.servers.syscall.control import FDS_MAX, MESSAGE_BYTES, ControlMessage, emit, parse
 
 from newtos_py.kernel import messages as m
-from newtos_py.kernel.descriptors import close_all, receive_with, send_with
+from newtos_py.kernel.descriptors import UCRED, close_all, receive_signed, send_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Linux 6.5; Python does not have it yet.
 _SO_PEERPIDFD = 77
-# struct ucred: pid, uid, gid.
-_UCRED = struct.Struct("iII")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +60,8 @@ class Program:
     answered: int = 0
     # Who handed in its token, until it has said who it is; None: nobody, or it is not known.
     giver: "Program | None" = None
+    # Who sent the last request, by a token, as the kernel says; 0: that is not known.
+    speaker: int = 0
     _waiting: asyncio.Future[bool] | None = None
     _is_over: bool = False
 
@@ -91,7 +90,9 @@ class Program:
         """
         flags = socket.MSG_PEEK | socket.MSG_DONTWAIT
         try:
-            data, descriptors, _ = receive_with(self.connection, MESSAGE_BYTES, FDS_MAX, flags)
+            data, descriptors, _, self.speaker = receive_signed(
+                self.connection, MESSAGE_BYTES, FDS_MAX, flags
+            )
         except BlockingIOError:
             raise
         except OSError:  # reset; or a token that never was connected
@@ -157,14 +158,16 @@ class Program:
 
 def peer_of(connection: socket.socket) -> tuple[int, int]:
     """Who connected: pid and uid, as they were then."""
-    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    pid, uid, _ = _UCRED.unpack(data)
+    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size)
+    pid, uid, _ = UCRED.unpack(data)
     return pid, uid
 
 
-def is_pidfd(descriptor: int) -> bool:
-    """Whether a descriptor stands for a process: anything else could not be waited for."""
-    return "\nPid:" in Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii")
+def process_of(descriptor: int) -> int | None:
+    """The process that a pidfd stands for, -1 if that has ended; None: it is no pidfd."""
+    text = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii")
+    _, is_pidfd, rest = text.partition("\nPid:")
+    return int(rest.split(maxsplit=1)[0]) if is_pidfd else None
 
 
 def open_process(connection: socket.socket, pid: int) -> int:

@@ -63,8 +63,8 @@ class Shared:
     target: Place | None = None
     # Number of the listener it is; None: it does not listen.
     listener: int | None = None
-    # Who has sent it to another process: an entry for each message that may be under way.
-    senders: list[int] = field(default_factory=list)
+    # Who has sent it to another process, and how many messages with it may be under way.
+    senders: dict[int, int] = field(default_factory=dict)
     # What its program keeps of it, as the shim wrote it.
     state: bytes = b""
     # Several programs use it at once: they get the other end of what the pump carries.
@@ -171,6 +171,21 @@ class Shares:
         """Whether any program does, or a message."""
         return bool(shared.senders) or any(shared.inode in held for held in self._holds.values())
 
+    def send(self, program: int, shared: Shared) -> None:
+        """A program has put it into a message."""
+        shared.senders[program] = shared.senders.get(program, 0) + 1
+        self.keep(shared)
+
+    def receive(self, shared: Shared) -> None:
+        """A message with it was received; whose does not matter."""
+        sender = next(iter(shared.senders), None)
+        if sender is None:
+            return
+        shared.senders[sender] -= 1
+        if shared.senders[sender] == 0:
+            del shared.senders[sender]
+        self.keep(shared)
+
     def leave(self, program: int, shared: Shared) -> bool:
         """A program holds a socket no longer; True if nobody does, and it is forgotten."""
         held = self._holds.get(program, set())
@@ -203,7 +218,7 @@ class Shares:
                 sorted(shared.users),
                 _to_list(target) if target is not None else None,
                 shared.listener,
-                shared.senders,
+                list(shared.senders.items()),
                 shared.state.hex(),
                 shared.is_pumped,
             ]
@@ -236,7 +251,7 @@ class Shares:
                     set(users),
                     Place(*target) if target is not None else None,
                     listener=listener,
-                    senders=senders,
+                    senders=dict(senders),
                     state=bytes.fromhex(state),
                     is_pumped=is_pumped,
                 )

@@ -14,7 +14,7 @@ from dataclasses import replace
 from newtos_py.servers.syscall.control import BadMessageError, ControlMessage, Reply
 from newtos_py.servers.syscall.listening import Listening
 from newtos_py.servers.syscall.moves import Mover
-from newtos_py.servers.syscall.program import Program, is_pidfd
+from newtos_py.servers.syscall.program import Program, process_of
 from newtos_py.servers.syscall.pumps import Pump
 from newtos_py.servers.syscall.shares import NAMED_BYTES, NOBODY, Named, Shared, Shares, named_in
 
@@ -68,18 +68,18 @@ class Sharing:
         # Kept, because the event loop does not keep tasks.
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def identify(self, program: Program, pid: int, process: int) -> None:
-        """The holder of a token says who it is.
+    def identify(self, program: Program, process: int) -> None:
+        """The holder of a token says who it is: the process that sends this.
 
-        One that has the pid of who handed the token in is that process after exec: what it was
-        before has ended. Of any other program a pid proves nothing.
+        One that is the process which handed the token in is that after exec: what it was before has
+        ended.
         """
-        if not is_pidfd(process):
-            raise BadMessageError("what it hands in for its process is no pidfd")
+        if program.speaker == 0 or process_of(process) != program.speaker:
+            raise BadMessageError("what it hands in is no pidfd of its own")
         giver, program.giver = program.giver, None
-        if giver is not None and giver.pid == pid:
+        if giver is not None and giver.pid == program.speaker:
             giver.end()
-        program.pid = pid
+        program.pid = program.speaker
         program.process = os.dup(process)
         self._changed(program)
 
@@ -164,9 +164,9 @@ class Sharing:
         shared = self._shares.find(named[0].inode) if named else None
         if shared is not None and self._shares.is_held_by(program.number, shared):
             shared.state = text[NAMED_BYTES:]
-            if flags & lib.NT_STATE_SENT:
-                shared.senders.append(program.number)
             self._shares.keep(shared)
+            if flags & lib.NT_STATE_SENT:
+                self._shares.send(program.number, shared)
 
     async def take(self, program: Program, message: ControlMessage, placeholder: int) -> Reply:
         """A program uses a socket: bring it there, or have it pumped."""
@@ -214,7 +214,7 @@ class Sharing:
                 shared.state = message.text
                 shared.is_pumped = True
                 # The message to the pump holds it until that has it.
-                shared.senders.append(NOBODY)
+                self._shares.send(NOBODY, shared)
                 shared.stand_in = self._pump.carry(placeholder)
                 self._shares.keep(shared)
             if shared.stand_in is None:
@@ -244,9 +244,8 @@ class Sharing:
     ) -> ControlMessage:
         if not self._shares.is_held_by(program.number, shared):
             self._shares.hold(program.number, [shared.inode])
-        if message.arg == lib.NT_TAKE_RECEIVED and shared.senders:
-            shared.senders.pop(0)
-            self._shares.keep(shared)
+        if message.arg == lib.NT_TAKE_RECEIVED:
+            self._shares.receive(shared)
         if message.arg in (lib.NT_TAKE_LOOK, lib.NT_TAKE_RECEIVED):
             return replace(message, protocol=shared.protocol, text=shared.state)
         answer = replace(message, protocol=shared.protocol, arg=lib.NT_TAKEN_SLOT, text=b"")
@@ -283,9 +282,8 @@ class Sharing:
 
     def _forget_messages(self, sender: int, sent: Sequence[Shared]) -> None:
         for shared in sent:
-            if sender not in shared.senders:
+            if shared.senders.pop(sender, None) is None:
                 continue
-            shared.senders = [each for each in shared.senders if each != sender]
             self._shares.keep(shared)
             task = asyncio.get_running_loop().create_task(self._end_if_unheld(shared))
             self._tasks.add(task)
@@ -319,6 +317,8 @@ def _own_end(descriptor: int) -> socket.socket | None:
     if (connection.family, connection.type) != (socket.AF_UNIX, socket.SOCK_SEQPACKET):
         connection.close()
         return None
+    # Its holder proves who it is by what it sends. The shim has set it, too: it may be quicker.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     return connection
 
 

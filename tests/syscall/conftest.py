@@ -62,6 +62,7 @@ def fork() -> Iterator[Fork]:
 
     def fork_one(parent: Shim, text: bytes = b"", flags: int = 0) -> Shim:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         with theirs:
             parent.tell(lib.NT_CTL_TOKEN, theirs.fileno(), text=text, arg=flags)
         children.append(Shim(ours))

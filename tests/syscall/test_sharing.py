@@ -4,11 +4,13 @@ import errno
 import os
 import socket
 import subprocess
+import sys
 
 import fake_transports as fake
 from fake_programs import Shim
 from fake_sharing import Fork, attach, leave, listen, moves, named, take
 from newtos_py.servers.syscall import SERVER
+from newtos_py.servers.syscall.control import ControlMessage, emit
 from rs_world import World, until
 
 from newtos_py.kernel._kernel import lib
@@ -121,16 +123,27 @@ def test_a_move_that_the_server_died_over_is_finished(
     assert (answer.error, answer.slot) == (0, fake.MOVED_SLOT)
 
 
+# A program that says who it is through its descriptor argv[1], and ends when its input does.
+SAYS_WHO_IT_IS = """
+import os, socket, sys
+connection = socket.socket(fileno=int(sys.argv[1]))
+socket.send_fds(connection, [bytes.fromhex(sys.argv[2])], [os.pidfd_open(os.getpid())])
+sys.stdin.read()
+"""
+
+
 def test_a_program_that_ended_still_lets_its_children_in(
     world: World, shim: Shim, fork: Fork
 ) -> None:
     """A child without a token hands its own in through the connection that it inherited."""
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
-        holder = fork(shim)
-        pidfd = os.pidfd_open(process.pid)
-        holder.call(lib.NT_CTL_HELLO, pidfd, arg=process.pid)
+    holder = fork(shim)
+    hello = emit(ControlMessage(lib.NT_CTL_HELLO, 900, arg=1)).hex()
+    number = holder.connection.fileno()
+    command = [sys.executable, "-c", SAYS_WHO_IT_IS, str(number), hello]
+    holder.number = 900
+    with subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[number]):
+        assert holder.receive().message.error == 0
         attach(holder)
-        os.close(pidfd)
     until(lambda: world.counter("tcp0", lib.NT_REQ_AREA_DEAD) == 1)
     child = fork(holder, b"", lib.NT_TOKEN_ONLY)
     assert child.text(lib.NT_CTL_HELLO) == ["web"]

@@ -23,6 +23,7 @@ from fake_sharing import (
     take,
 )
 from newtos_py.servers.syscall import SERVER
+from newtos_py.servers.syscall.shares import Named, Shares
 from rs_world import World, until
 
 from newtos_py.kernel._kernel import lib
@@ -92,18 +93,31 @@ def test_a_socket_that_listens_only_after_a_fork_is_joined(
     assert join(child, 0) == 0
 
 
-def test_a_pid_ends_nobody_else(world: World, connect: Connect, fork: Fork) -> None:
+def test_nobody_is_who_he_is_not(world: World, connect: Connect, fork: Fork) -> None:
+    """A pid that is only said, or a pidfd of another's, would make one the pump, or end another."""
+    parent = connect()
+    attach(parent)
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
         pidfd = os.pidfd_open(process.pid)
-        victim = fork(connect())
-        victim.call(lib.NT_CTL_HELLO, pidfd, arg=process.pid)
-        attach(victim)
-        stranger = fork(connect())
-        stranger.call(lib.NT_CTL_HELLO, pidfd, arg=process.pid)
-        attach(stranger)
-        assert attach(victim) != attach(stranger)
-        assert world.counter("tcp0", lib.NT_REQ_AREA_DEAD) == 0
+        stranger = fork(parent)
+        with pytest.raises(OSError, match=r"Connection reset|Broken pipe"):
+            stranger.call(lib.NT_CTL_HELLO, pidfd, arg=os.getpid())
         os.close(pidfd)
+    attach(parent)
+    assert world.counter("tcp0", lib.NT_REQ_AREA_DEAD) == 0
+
+
+def test_one_that_speaks_for_another_ends_nobody(
+    world: World, connect: Connect, fork: Fork
+) -> None:
+    """Two programs of one process, which know nothing of each other."""
+    victim, stranger = fork(connect()), fork(connect())
+    pidfd = os.pidfd_open(os.getpid())
+    for shim in (victim, stranger):
+        shim.call(lib.NT_CTL_HELLO, pidfd, arg=os.getpid())
+    assert attach(victim) != attach(stranger)
+    assert world.counter("tcp0", lib.NT_REQ_AREA_DEAD) == 0
+    os.close(pidfd)
 
 
 def test_a_file_is_no_process(world: World, shim: Shim, fork: Fork, tmp_path: Path) -> None:
@@ -117,15 +131,14 @@ def test_a_file_is_no_process(world: World, shim: Shim, fork: Fork, tmp_path: Pa
 
 
 def test_exec_ends_what_the_process_was(world: World, connect: Connect, fork: Fork) -> None:
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
-        pidfd = os.pidfd_open(process.pid)
-        before = fork(connect())
-        before.call(lib.NT_CTL_HELLO, pidfd, arg=process.pid)
-        attach(before)
-        after = fork(before)
-        after.call(lib.NT_CTL_HELLO, pidfd, arg=process.pid)
-        until(lambda: world.counter("tcp0", lib.NT_REQ_AREA_DEAD) == 1)
-        os.close(pidfd)
+    pidfd = os.pidfd_open(os.getpid())
+    before = fork(connect())
+    before.call(lib.NT_CTL_HELLO, pidfd, arg=os.getpid())
+    attach(before)
+    after = fork(before)
+    after.call(lib.NT_CTL_HELLO, pidfd, arg=os.getpid())
+    until(lambda: world.counter("tcp0", lib.NT_REQ_AREA_DEAD) == 1)
+    os.close(pidfd)
 
 
 def test_what_is_no_token_costs_nothing(world: World, shim: Shim) -> None:
@@ -163,3 +176,24 @@ def test_the_place_of_a_program_that_ended_is_nobodys(
     assert attach(connect()) == area
     assert take(child, placeholder).error == errno.EBADF
     assert moves(world) == (1, 0)
+
+
+def test_what_is_in_messages_is_counted_not_listed() -> None:
+    """A program that sends a socket for ever, to itself or to nobody, makes nothing grow."""
+    notes: dict[str, str] = {}
+    shares = Shares(notes.__setitem__)
+    shares.register(1, Named(77, TCP, 0, SLOT, GENERATION), None)
+    shared = shares.find(77)
+    assert shared is not None
+    for _ in range(1000):
+        shares.send(1, shared)
+    assert max(len(text) for text in notes.values()) < 100
+    restored = Shares(notes.__setitem__)
+    for key, text in list(notes.items()):
+        assert restored.restore(key, text)
+    again = restored.find(77)
+    assert again is not None
+    for _ in range(1000):
+        assert restored.is_held(again)
+        restored.receive(again)
+    assert not restored.is_held(again)
