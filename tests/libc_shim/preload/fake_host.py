@@ -258,7 +258,8 @@ class Host:
 
     def request(self, program: Program) -> None:  # noqa: PLR0912 (a branch a kind)
         assert program.control is not None
-        data, fds, _, _ = socket.recv_fds(program.control, 4096, 8)
+        # Tokens' messages come with who sent them; the room is for both.
+        data, fds, _, _ = socket.recv_fds(program.control, 4096, 16)
         if not data:
             self.leave(program)
             return
