@@ -11,28 +11,17 @@
 // One call at a time: a program has one call server. A mutex stands around each; signals are kept
 // out of the shim meanwhile (signals.h), so nobody comes back to it from a handler. Once the call
 // server is gone (its syscall server was killed) every call says ENETDOWN, except close.
-#include "libc_shim/calls/transport.h"
-#include "libc_shim/preload/control.h"
+#include "libc_shim/calls/client.h"
 #include "libc_shim/preload/log.h"
-#include "libc_shim/preload/numbers.h"
 #include "libc_shim/preload/process.h"
-#include "newtos_py/kernel/map.h"
 
 #include <errno.h>
 #include <limits.h>
-#include <netinet/in.h>
 #include <pthread.h>
-#include <stdlib.h>
 
-#define WRAP(type, name, ...)        \
-    type __real_##name(__VA_ARGS__); \
-    type __wrap_##name(__VA_ARGS__); \
-    type __wrap_##name(__VA_ARGS__)
+struct nt_client nt_client;
 
 static pthread_mutex_t one_call = PTHREAD_MUTEX_INITIALIZER;
-static struct nt_transport transport;
-static bool is_open, is_gone;
-static struct nt_call_message message;       // guarded by the mutex
 static uint8_t file_piece[NT_CALL_DATA_MAX]; // between reserve and commit, guarded by it too
 
 // -- The socket's state, there and back --------------------------------------------------------
@@ -91,27 +80,29 @@ static void apply(struct nt_sock *sock, const struct nt_sock *made, uint32_t ind
 
 static int lost(void)
 {
-    if (!is_gone)
+    if (!nt_client.is_gone)
         nt_log(NT_LOG_ERROR, "the syscall server is gone: socket calls fail from now on");
-    is_gone = true;
+    nt_client.is_gone = true;
     return -ENETDOWN;
 }
 
-static struct nt_call *begin(enum nt_call_kind kind)
+struct nt_call *nt_call_begin(enum nt_call_kind kind)
 {
     (void)pthread_mutex_lock(&one_call);
-    memset(&message.call, 0, sizeof message.call);
-    message.call.kind = (uint32_t)kind;
-    message.call.bytes = sizeof message.call;
-    message.call.area = NT_CALL_NO_AREA;
-    return &message.call;
+    memset(&nt_client.message.call, 0, sizeof nt_client.message.call);
+    nt_client.message.call.kind = (uint32_t)kind;
+    nt_client.message.call.bytes = sizeof nt_client.message.call;
+    nt_client.message.call.area = NT_CALL_NO_AREA;
+    return &nt_client.message.call;
 }
 
-static void end(void) { (void)pthread_mutex_unlock(&one_call); }
+void nt_call_end(void) { (void)pthread_mutex_unlock(&one_call); }
+
+void nt_call_child(void) { (void)pthread_mutex_init(&one_call, NULL); }
 
 static struct nt_call *begin_on(enum nt_call_kind kind, const struct nt_sock *sock)
 {
-    struct nt_call *call = begin(kind);
+    struct nt_call *call = nt_call_begin(kind);
     call->sock = *sock;
     call->area = sock->area != NULL ? sock->area->index : NT_CALL_NO_AREA;
     return call;
@@ -119,7 +110,7 @@ static struct nt_call *begin_on(enum nt_call_kind kind, const struct nt_sock *so
 
 static uint8_t *append(struct nt_call *call, const void *from, uint32_t bytes)
 {
-    uint8_t *to = (uint8_t *)&message + call->bytes;
+    uint8_t *to = (uint8_t *)&nt_client.message + call->bytes;
     if (from != NULL && bytes > 0)
         memcpy(to, from, bytes);
     call->bytes += bytes;
@@ -133,15 +124,15 @@ static void put_name(struct nt_call *call, const void *name, socklen_t length)
     (void)append(call, name, call->name_bytes);
 }
 
-static int exchange(void)
+int nt_call_exchange(void)
 {
-    if (is_gone || !is_open)
+    if (nt_client.is_gone || !nt_client.is_open)
         return -ENETDOWN;
     int saved = errno;
     nt_thread_self()->count[NT_COUNT_SERVER]++;
-    int result = nt_transport_send(&transport, &message);
+    int result = nt_transport_send(&nt_client.transport, &nt_client.message);
     if (result == 0)
-        result = nt_transport_receive(&transport, &message);
+        result = nt_transport_receive(&nt_client.transport, &nt_client.message);
     errno = saved;
     return result == 0 ? 0 : lost();
 }
@@ -149,20 +140,24 @@ static int exchange(void)
 // The call's result; -ENETDOWN where nobody did it.
 static int64_t ask(struct nt_sock *sock)
 {
-    int result = exchange();
+    int result = nt_call_exchange();
     if (result != 0)
         return result;
-    apply(sock, &message.call.sock, message.call.area);
-    return message.call.result;
+    apply(sock, &nt_client.message.call.sock, nt_client.message.call.area);
+    return nt_client.message.call.result;
 }
 
 // Where what came back begins.
-static const uint8_t *came_name(void) { return message.payload; }
+static const uint8_t *came_name(void) { return nt_client.message.payload; }
 static const uint8_t *came_control(void)
 {
-    return message.payload + nt_min_u32(message.call.name_bytes, message.call.name_room);
+    return nt_client.message.payload +
+           nt_min_u32(nt_client.message.call.name_bytes, nt_client.message.call.name_room);
 }
-static const uint8_t *came_data(void) { return came_control() + message.call.control_bytes; }
+static const uint8_t *came_data(void)
+{
+    return came_control() + nt_client.message.call.control_bytes;
+}
 
 static void take_name(const struct nt_call *call, struct sockaddr *address, socklen_t *length)
 {
@@ -200,107 +195,6 @@ static void scatter(const struct iovec *iov, const uint8_t *from, size_t bytes)
     }
 }
 
-// -- What the call server is given -------------------------------------------------------------
-
-static int open_channels(int *fds, int count)
-{
-    if (count != 3)
-        return -EPROTO;
-    void *base = nt_process_map(fds[0], nt_transport_bytes(), true);
-    if (base == NULL)
-        return -ENOMEM;
-    transport.out_queue = transport.in_queue = -1;
-    transport.peer_bell = nt_number_reserve(fds[1]);
-    transport.bell = nt_number_reserve(fds[2]);
-    fds[1] = fds[2] = -1;
-    return nt_transport_open(&transport, base) == 0 ? 0 : -EPROTO;
-}
-
-// Of a call server that has just been started.
-static int open_transport(int socket)
-{
-    struct nt_call_setup setup;
-    int fds[NT_SETUP_FDS_MAX];
-    int count;
-    int result = nt_setup_receive(socket, &setup, fds, &count);
-    transport.end = NT_END_PROGRAM;
-    transport.hang_up = socket;
-    if (result == 0 && setup.kind == NT_SETUP_QUEUES) {
-        transport.out_queue = setup.requests;
-        transport.in_queue = setup.replies;
-    } else if (result == 0 && setup.kind == NT_SETUP_CHANNELS) {
-        result = open_channels(fds, count);
-    } else {
-        result = -ENETDOWN;
-    }
-    for (int i = 0; i < count; i++)
-        if (fds[i] >= 0)
-            (void)nt_quiet_close(fds[i]);
-    return result;
-}
-
-int __real_nt_control_do(struct nt_control_call *call);
-
-static int start_server(void)
-{
-    const char *mode = getenv("NEWTOS_SOCKETS");
-    struct nt_control_call call;
-    nt_transport_syscall = nt_real.syscall;
-    nt_numbers_yield(1 + NT_SETUP_FDS_MAX);
-    nt_control_prepare(&call, NT_CTL_CALLS);
-    call.message.arg =
-        mode != NULL && strcmp(mode, "channel") == 0 ? NT_CALLS_CHANNEL : NT_CALLS_SYSCALL;
-    int result = __real_nt_control_do(&call);
-    if (result != 0 || call.fd_count != 1)
-        return result != 0 ? result : -EPROTO;
-    result = open_transport(nt_number_reserve(call.fds[0]));
-    is_open = result == 0;
-    return result;
-}
-
-// Hands on what the host has given the program, before the program uses it.
-static int hand_on(const struct nt_control_call *call, enum nt_call_setup_kind kind)
-{
-    const struct nt_control_message *from = &call->message;
-    (void)begin(NT_CALL_SETUP);
-    int result = is_open ? 0 : start_server();
-    if (result == 0) {
-        const struct nt_call_setup setup = {.kind = (uint32_t)kind,
-                                            .protocol = from->protocol,
-                                            .area = from->area,
-                                            .slot = from->slot,
-                                            .count = from->arg};
-        result = nt_setup_send(transport.hang_up, &setup, call->fds, call->fd_count);
-    }
-    if (result == 0)
-        result = exchange();
-    if (result == 0)
-        result = (int)message.call.result;
-    end();
-    return result;
-}
-
-WRAP(int, nt_control_do, struct nt_control_call *call)
-{
-    const uint32_t kind = call->message.kind;
-    int result = __real_nt_control_do(call);
-    if (result == 0 && kind == NT_CTL_ATTACH)
-        result = hand_on(call, NT_SETUP_AREA);
-    else if (result == 0 && (kind == NT_CTL_LISTEN || kind == NT_CTL_JOIN) && call->fd_count != 0)
-        result = hand_on(call, NT_SETUP_LISTENER);
-    while (result != 0 && call->fd_count > 0)
-        (void)nt_quiet_close(call->fds[--call->fd_count]);
-    return result;
-}
-
-// In a child of fork(), which has closed all that was the shim's own.
-WRAP(void, nt_sock_context_child, struct nt_sock_context *context)
-{
-    __real_nt_sock_context_child(context);
-    (void)pthread_mutex_init(&one_call, NULL);
-    is_open = is_gone = false;
-}
-
 // -- The calls ---------------------------------------------------------------------------------
 
 WRAP(int, nt_sock_create, struct nt_sock_context *context, struct nt_sock *sock, int domain,
@@ -308,17 +202,17 @@ WRAP(int, nt_sock_create, struct nt_sock_context *context, struct nt_sock *sock,
 {
     if (nt_load_acquire(&context->area_count) == 0) // says what is wrong, or that it must attach
         return __real_nt_sock_create(context, sock, domain, type, protocol, wake);
-    struct nt_call *call = begin(NT_CALL_CREATE);
+    struct nt_call *call = nt_call_begin(NT_CALL_CREATE);
     call->arg[0] = domain;
     call->arg[1] = type;
     call->arg[2] = protocol;
     call->sock.user = sock->user;
-    int result = exchange();
+    int result = nt_call_exchange();
     if (result == 0)
-        result = (int)message.call.result;
+        result = (int)nt_client.message.call.result;
     if (result == 0)
-        apply(sock, &message.call.sock, message.call.area);
-    end();
+        apply(sock, &nt_client.message.call.sock, nt_client.message.call.area);
+    nt_call_end();
     return result;
 }
 
@@ -328,7 +222,7 @@ WRAP(int, nt_sock_close, struct nt_sock *sock, struct nt_sock_wake *wake)
         return __real_nt_sock_close(sock, wake);
     (void)begin_on(NT_CALL_CLOSE, sock);
     int64_t result = ask(sock);
-    end();
+    nt_call_end();
     return result == -ENETDOWN ? __real_nt_sock_close(sock, wake) : (int)result;
 }
 
@@ -339,7 +233,7 @@ WRAP(int, nt_sock_connect, struct nt_sock_context *context, struct nt_sock *sock
         return __real_nt_sock_connect(context, sock, address, length, wake);
     put_name(begin_on(NT_CALL_CONNECT, sock), address, length);
     int result = (int)ask(sock);
-    end();
+    nt_call_end();
     return result;
 }
 
@@ -361,7 +255,7 @@ WRAP(int, nt_sock_accept, struct nt_sock_context *context, struct nt_sock *sock,
         if (call->has_name)
             take_name(call, address, length);
     }
-    end();
+    nt_call_end();
     return result;
 }
 
@@ -370,7 +264,7 @@ WRAP(int, nt_sock_shutdown, struct nt_sock *sock, int how, struct nt_sock_wake *
     (void)wake;
     begin_on(NT_CALL_SHUTDOWN, sock)->arg[0] = how;
     int result = (int)ask(sock);
-    end();
+    nt_call_end();
     return result;
 }
 
@@ -382,7 +276,7 @@ static int get_name(enum nt_call_kind kind, struct nt_sock *sock, struct sockadd
     int result = (int)ask(sock);
     if (result == 0)
         take_name(call, address, length);
-    end();
+    nt_call_end();
     return result;
 }
 
@@ -414,7 +308,7 @@ WRAP(int, nt_sock_getsockopt, struct nt_sock *sock, int level, int name, void *v
         memcpy(value, came_data(), call->data_bytes);
         *length = call->data_bytes;
     }
-    end();
+    nt_call_end();
     return result;
 }
 
@@ -429,7 +323,7 @@ WRAP(int, nt_sock_setsockopt, struct nt_sock *sock, int level, int name, const v
     call->data_bytes = nt_min_u32(length, NT_CALL_DATA_MAX);
     (void)append(call, value, call->data_bytes);
     int result = (int)ask(sock);
-    end();
+    nt_call_end();
     return result;
 }
 
@@ -448,7 +342,7 @@ WRAP(ssize_t, nt_sock_recv, struct nt_sock *sock, const struct iovec *iov, int c
         if (received != NULL)
             *received = call->received;
     }
-    end();
+    nt_call_end();
     return result;
 }
 
@@ -478,7 +372,7 @@ WRAP(ssize_t, nt_sock_recvmsg, struct nt_sock *sock, struct msghdr *header, int 
             header->msg_namelen = 0;
         header->msg_flags = call->received.flags;
     }
-    end();
+    nt_call_end();
     return result;
 }
 
@@ -498,7 +392,7 @@ WRAP(ssize_t, nt_sock_send, struct nt_sock *sock, const struct iovec *iov, int c
     put_name(call, address, length);
     put_data(call, iov, count);
     ssize_t result = (ssize_t)ask(sock);
-    end();
+    nt_call_end();
     return result;
 }
 
@@ -515,7 +409,7 @@ WRAP(ssize_t, nt_sock_sendmsg, struct nt_sock *sock, const struct msghdr *header
     (void)append(call, header->msg_control, call->control_bytes);
     put_data(call, header->msg_iov, (int)header->msg_iovlen);
     ssize_t result = (ssize_t)ask(sock);
-    end();
+    nt_call_end();
     return result;
 }
 
@@ -523,13 +417,13 @@ WRAP(ssize_t, nt_sock_sendmsg, struct nt_sock *sock, const struct msghdr *header
 // no other call is made, so the room that there was is there still.
 WRAP(ssize_t, nt_sock_reserve, struct nt_sock *sock, size_t wanted, void **piece)
 {
-    (void)begin(NT_CALL_SEND);
+    (void)nt_call_begin(NT_CALL_SEND);
     if (wanted > NT_CALL_DATA_MAX)
         wanted = NT_CALL_DATA_MAX;
     ssize_t room = __real_nt_sock_reserve(sock, wanted, piece);
     *piece = file_piece;
     if (room <= 0)
-        end();
+        nt_call_end();
     return room;
 }
 
@@ -537,7 +431,7 @@ WRAP(void, nt_sock_commit, struct nt_sock *sock, size_t bytes, int flags, struct
 {
     __real_nt_sock_commit(sock, 0, flags, wake);
     if (bytes > 0) {
-        struct nt_call *call = &message.call;
+        struct nt_call *call = &nt_client.message.call;
         call->sock = *sock;
         call->area = sock->area->index;
         call->flags = flags;
@@ -545,5 +439,5 @@ WRAP(void, nt_sock_commit, struct nt_sock *sock, size_t bytes, int flags, struct
         (void)append(call, file_piece, call->data_bytes);
         (void)ask(sock); // a connection that broke meanwhile: the next call says so
     }
-    end();
+    nt_call_end();
 }
