@@ -78,16 +78,18 @@ static int send_request(int to, struct nt_control_call *call)
     struct iovec iov = {.iov_base = &call->message, .iov_len = sizeof call->message};
     union {
         struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof(int))];
+        char room[CMSG_SPACE(2 * sizeof(int))];
     } control = {.room = {0}};
     struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+    const int fds[2] = {call->send_fd, call->list_fd};
+    size_t bytes = call->list_fd >= 0 ? sizeof fds : sizeof fds[0];
     if (call->send_fd >= 0) {
         msg.msg_control = control.room;
-        msg.msg_controllen = sizeof control.room;
+        msg.msg_controllen = CMSG_SPACE(bytes);
         control.header.cmsg_level = SOL_SOCKET;
         control.header.cmsg_type = SCM_RIGHTS;
-        control.header.cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(&control.header), &call->send_fd, sizeof(int));
+        control.header.cmsg_len = CMSG_LEN(bytes);
+        memcpy(CMSG_DATA(&control.header), fds, bytes);
     }
     while (nt_real.sendmsg(to, &msg, MSG_NOSIGNAL) < 0)
         if (errno != EINTR)
@@ -238,6 +240,7 @@ void nt_control_prepare(struct nt_control_call *call, enum nt_control_kind kind)
     memset(&call->message, 0, sizeof call->message); // nothing of our stack goes to the server
     call->message.kind = (uint16_t)kind;
     call->send_fd = -1;
+    call->list_fd = -1;
     call->fd_count = 0;
 }
 

@@ -19,6 +19,7 @@ enum {
 struct nt_control_call {
     struct nt_control_message message; // request, then reply
     int send_fd;                       // beside the request; -1: none
+    int list_fd;                       // the same, after it
     int fd_count;                      // beside the reply
     int fds[NT_CTL_FDS_MAX];           // close-on-exec; the caller's
 };

@@ -14,11 +14,13 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 
 enum {
     LISTED = NT_CTL_TEXT_BYTES / sizeof(struct nt_shared_socket), // in one message
     HIGH_NUMBER = 512,    // out of the way of what the next program opens
-    ADOPT_NUMBERS = 1024, // where sockets that came along are looked for
+    ADOPT_AT_ONCE = 1024, // numbers at which sockets that came along are looked for
 };
 
 static pthread_mutex_t use_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -166,6 +168,15 @@ static void keep_state(const struct nt_file *file, const struct nt_shared_socket
     (void)say(&call);
 }
 
+// Memory for the list of what goes along, beyond what a message takes.
+static void list_further(struct nt_control_call *call, const struct nt_shared_socket *named)
+{
+    if (call->list_fd < 0)
+        call->list_fd = (int)nt_real.syscall(SYS_memfd_create, "newtos-list", MFD_CLOEXEC);
+    if (call->list_fd < 0 || nt_real.write(call->list_fd, named, sizeof *named) != sizeof *named)
+        nt_log_once("exec: a socket can't go along: %s", strerror(errno));
+}
+
 // Lists what goes along, and has its state kept.
 static void list_for_exec(struct nt_control_call *call, bool all)
 {
@@ -181,6 +192,8 @@ static void list_for_exec(struct nt_control_call *call, bool all)
         keep_state(file, &named, 0, nt_control_tell);
         if (!all && call->message.text_bytes < LISTED * sizeof named)
             append(call, &named);
+        else if (!all)
+            list_further(call, &named);
     }
     call->message.arg = flags;
 }
@@ -203,6 +216,8 @@ int nt_share_token_for_exec(bool all)
     call.send_fd = pair[1];
     (void)nt_control_tell(&call);
     nt_real.close(pair[1]);
+    if (call.list_fd >= 0)
+        nt_real.close(call.list_fd);
     int high = nt_real.fcntl(pair[0], F_DUPFD_CLOEXEC, (void *)(intptr_t)HIGH_NUMBER);
     if (high < 0)
         return pair[0];
@@ -318,14 +333,17 @@ int nt_share_send(int fd)
 
 void nt_share_adopt(void)
 {
-    struct pollfd wanted[ADOPT_NUMBERS];
-    for (int fd = 0; fd < ADOPT_NUMBERS; fd++)
-        wanted[fd] = (struct pollfd){.fd = fd};
-    if (nt_real.poll(wanted, ADOPT_NUMBERS, 0) < 0)
-        return;
-    for (int fd = 0; fd < ADOPT_NUMBERS; fd++)
-        if ((wanted[fd].revents & POLLNVAL) == 0 && may_be_placeholder(fd))
-            adopt(fd, false, NT_TAKE_LOOK);
+    struct pollfd wanted[ADOPT_AT_ONCE];
+    for (unsigned first = 0; first < nt_fd_limit; first += ADOPT_AT_ONCE) {
+        unsigned count = nt_min_u32(ADOPT_AT_ONCE, nt_fd_limit - first);
+        for (unsigned i = 0; i < count; i++)
+            wanted[i] = (struct pollfd){.fd = (int)(first + i)};
+        if (nt_real.poll(wanted, count, 0) < 0)
+            return;
+        for (unsigned i = 0; i < count; i++)
+            if ((wanted[i].revents & POLLNVAL) == 0 && may_be_placeholder(wanted[i].fd))
+                adopt(wanted[i].fd, false, NT_TAKE_LOOK);
+    }
 }
 
 // -- Using -----------------------------------------------------------------------------------

@@ -20,7 +20,8 @@
 //   IFADDRS    -                                       text: "name address/prefix flags mtu
 //                                                      [mac]", one a line
 //   TOKEN      text: struct nt_shared_socket, many;    no reply
-//              arg: enum nt_token_flags (a connection)
+//              arg: enum nt_token_flags (a connection,
+//              and a memory file with more of the list)
 //   LEAVE      text: one struct nt_shared_socket       arg: 1: nobody else holds it
 //   STATE      text: one struct nt_shared_socket, and  -
 //              what the shim wants to have kept; arg:

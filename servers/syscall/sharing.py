@@ -5,6 +5,7 @@ shares.py knows who holds what, moves.py carries sockets from area to area; here
 
 import asyncio
 import errno
+import fcntl
 import os
 import socket
 import stat
@@ -21,6 +22,9 @@ from newtos_py.servers.syscall.shares import NAMED_BYTES, NOBODY, Named, Shared,
 from newtos_py.kernel._kernel import lib
 from newtos_py.kernel.log import log
 from newtos_py.kernel.server import TCP
+
+# As many sockets as a program may have descriptors (fs.nr_open).
+_LIST_BYTES_MAX = NAMED_BYTES << 20
 
 # How long a socket in a message outlives its sender.
 _MESSAGE_S = 10.0
@@ -103,8 +107,10 @@ class Sharing:
         """Register sockets; with a connection, admit a program that holds them, too."""
         named = named_in(text)
         await self._register(program, named)
-        if len(fds) != 1:
+        if len(fds) not in (1, 2):
             return
+        if len(fds) == 2:
+            named += named_in(_list_in(fds[1]))
         inode = os.fstat(fds[0]).st_ino
         connection = None if inode in self._tokens else _own_end(fds[0])
         if connection is None:
@@ -304,6 +310,15 @@ class Sharing:
             error = await self._mover.move(shared, NOBODY) if has_room else errno.ENFILE
         if error:
             log(f"a socket of a program that ended can't be kept: {os.strerror(error)}")
+
+
+def _list_in(descriptor: int) -> bytes:
+    """What a memory file says: nothing else could be read without waiting for its writer."""
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
+    except OSError as error:
+        raise BadMessageError("its list is no memory file") from error
+    return os.pread(descriptor, _LIST_BYTES_MAX, 0)
 
 
 def _own_end(descriptor: int) -> socket.socket | None:

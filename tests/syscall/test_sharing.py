@@ -5,10 +5,13 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import fake_transports as fake
+import pytest
 from fake_programs import Shim
-from fake_sharing import Fork, attach, leave, listen, moves, named, take
+from fake_sharing import Connect, Fork, attach, leave, listen, moves, named, take
 from newtos_py.servers.syscall import SERVER
 from newtos_py.servers.syscall.control import ControlMessage, emit
 from rs_world import World, until
@@ -71,6 +74,37 @@ def test_only_what_is_listed_goes_along(shim: Shim, fork: Fork, placeholder: int
         child = fork(shim, named(other.fileno()), lib.NT_TOKEN_ONLY)
         attach(child)
         assert take(child, other.fileno()).error == 0
+
+
+def test_a_list_may_go_on_in_a_memory_file(shim: Shim, connect: Connect, placeholder: int) -> None:
+    attach(shim)
+    shim.tell(lib.NT_CTL_TOKEN, text=named(placeholder), arg=lib.NT_TOKEN_MORE)
+    listed = os.memfd_create("list")
+    os.write(listed, named(placeholder))
+    with token_with(shim, listed) as child:
+        attach(child)
+        assert take(child, placeholder).error == 0
+        assert leave(shim, placeholder) == 0
+    os.close(listed)
+    reader, writer = os.pipe()  # never says anything
+    stranger = connect()
+    with (
+        token_with(stranger, reader),
+        pytest.raises(OSError, match=r"Connection reset|Broken pipe"),
+    ):
+        stranger.text(lib.NT_CTL_HELLO)
+    os.close(reader)
+    os.close(writer)
+    assert shim.text(lib.NT_CTL_HELLO) == ["web"]
+
+
+@contextmanager
+def token_with(shim: Shim, listed: int) -> Iterator[Shim]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        shim.tell(lib.NT_CTL_TOKEN, theirs.fileno(), listed, arg=lib.NT_TOKEN_ONLY)
+    with ours:
+        yield Shim(ours)
 
 
 def test_what_others_hold_outlives_its_program(

@@ -22,7 +22,7 @@ GROUPS = (
     "jumps alarms cancelled exits forking closed_by_handler stopped",
     "child_serves child_goes_on parent_exits child_closes in_turn child_closes_all child_shuts",
     "child_drops duplicates_inherited child_polls grandchild",
-    "exec_on_stdin exec_self exec_fails spawned shell_on_socket system_on_socket",
+    "exec_on_stdin exec_self exec_many exec_fails spawned shell_on_socket system_on_socket",
     "passed passed_to_oneself",
     "fresh_states connected_states datagram_states edges edges_of_room connecting_edges",
     "one_of_many ended_by_another cancel_points wide_select",

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <grp.h>
 #include <spawn.h>
+#include <sys/resource.h>
 
 // Runs `child` in a child; SAYs of it come before anything that the parent says afterwards.
 static pid_t in_child(void (*child)(int ends[2]), int ends[2])
@@ -339,6 +340,36 @@ static void exec_on_stdin(void)
 }
 
 // A program that becomes another: sshd, nginx's upgrade.
+// More than one message can name, and one at a number that few programs use.
+static void exec_many(void)
+{
+    enum { PAIRS = 100, FIRST = 100, HIGH = 1500 };
+    if (!is_second()) {
+        struct rlimit limit;
+        MUST(getrlimit(RLIMIT_NOFILE, &limit));
+        limit.rlim_cur = limit.rlim_max < 4096 ? limit.rlim_max : 4096;
+        MUST(setrlimit(RLIMIT_NOFILE, &limit));
+        for (int i = 0; i < PAIRS; i++) {
+            int own[2];
+            connected(own);
+            for (int end = 0; end < 2; end++) {
+                MUST(dup2(own[end], FIRST + 2 * i + end));
+                MUST(close(own[end]));
+            }
+        }
+        MUST(dup2(FIRST + 2 * PAIRS - 1, HIGH));
+        MUST(close(FIRST + 2 * PAIRS - 1));
+        start_again("exec_many");
+    }
+    int good = 0;
+    for (int i = 0; i < PAIRS; i++) {
+        int to = i == PAIRS - 1 ? HIGH : FIRST + 2 * i + 1;
+        char byte = 0;
+        good += write(FIRST + 2 * i, "x", 1) == 1 && read(to, &byte, 1) == 1 && byte == 'x';
+    }
+    SAY(good);
+}
+
 static void exec_self(void)
 {
     int ends[2] = {10, 11};
@@ -805,6 +836,7 @@ const struct scenario share_scenarios[] = {
     {"grandchild", grandchild},
     {"exec_on_stdin", exec_on_stdin},
     {"exec_self", exec_self},
+    {"exec_many", exec_many},
     {"exec_fails", exec_fails},
     {"spawned", spawned},
     {"shell_on_socket", shell_on_socket},
