@@ -24,6 +24,7 @@ NAMES = (
     "memcached",
     "bulk",
     "isolation",
+    "connections",
 )
 NEWTOS, LINUX = "newtos", "Linux"
 

@@ -14,7 +14,7 @@ from newtos_py.bench.namespace import Namespace
 from newtos_py.bench.report import BenchError
 
 from newtos_py.rs.scratch import ScratchHosts
-from newtos_py.topology.model import IdleTunables
+from newtos_py.topology.model import DEFAULT_CONNECTIONS, IdleTunables
 
 SERVER, CLIENT = "server", "client"
 
@@ -23,10 +23,12 @@ _TOPOLOGY = """\
 address = "10.0.0.2/24"
 cores = {server}
 placement = {placement}
+connections = {connections}
 [host.client]
 address = "10.0.0.3/24"
 cores = {client}
 placement = {placement}
+connections = {connections}
 [wire.lan]
 hosts = ["server", "client"]
 """
@@ -53,13 +55,20 @@ class NewtosSide:
     address = "10.0.0.2"
 
     def __init__(
-        self, cores: tuple[int, int], *, placement: str = '"split"', name: str = "newtos"
+        self,
+        cores: tuple[int, int],
+        *,
+        placement: str = '"split"',
+        name: str = "newtos",
+        connections: int = DEFAULT_CONNECTIONS,
     ) -> None:
-        """`placement`: of both hosts' servers, as the topology has it."""
+        """`placement`: of both hosts' servers, as the topology has it; `connections`: room."""
         self.name = name
         server, client = cores
         self._hosts = ScratchHosts(
-            _TOPOLOGY.format(server=server, client=client, placement=placement)
+            _TOPOLOGY.format(
+                server=server, client=client, placement=placement, connections=connections
+            )
         )
         self.environ = self._hosts.environ
 

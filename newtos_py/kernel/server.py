@@ -344,6 +344,9 @@ class ServerSpec:
     # the link to rs with all messages after Setup, and does the rest of serve.py's work itself.
     create: Callable[[ServerContext], RunningServer] | None = None
     run: Callable[[ServerContext, Link], None] | None = None
+    # For a server whose arena grows with the host's connections: its size for so many, instead of
+    # arena_bytes. It reads from the arena's size how many it has room for.
+    arena_bytes_for: Callable[[int], int] | None = None
     # Its packet pool; None: none.
     pool: PoolShape | None = None
     # Reads the sockets from an arena that is mapped read-only, while its server goes on changing

@@ -124,8 +124,11 @@ def host_regions(plan: HostPlan, specs: dict[str, ServerSpec]) -> Iterator[Regio
     for server in plan.servers:
         spec = specs[server.role]
         yield RegionPlan(status_role(server.role), RegionKind.STATUS, lib.NT_PAGE)
-        if spec.arena_bytes:
-            yield RegionPlan(arena_role(server.role), RegionKind.ARENA, _pages(spec.arena_bytes))
+        size = spec.arena_bytes
+        if spec.arena_bytes_for is not None:
+            size = spec.arena_bytes_for(plan.host.connections)
+        if size:
+            yield RegionPlan(arena_role(server.role), RegionKind.ARENA, _pages(size))
         if spec.pool is not None:
             small, large = spec.pool.small_count, spec.pool.large_count
             size = lib.nt_pool_bytes(small, large)

@@ -18,6 +18,8 @@ from newtos_py.topology.source import Source
 DEFAULT_YIELDS = 20
 DEFAULT_SPIN_US = 50
 DEFAULT_SLICE_US = 100
+# 0.6 kB of memory each, taken at boot.
+DEFAULT_CONNECTIONS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,8 @@ class Host:
     placement: Placement = Placement()
     # TCP servers, each with connections and listening sockets of its own.
     lanes: int = 1
+    # How many TCP connections each of them has room for at once.
+    connections: int = DEFAULT_CONNECTIONS
     steering: Steering = Steering.RSS
 
 

@@ -17,6 +17,7 @@ from newtos_py.topology.address import (
 )
 from newtos_py.topology.locate import Path
 from newtos_py.topology.model import (
+    DEFAULT_CONNECTIONS,
     Cores,
     Emulation,
     Host,
@@ -41,7 +42,17 @@ from newtos_py.topology.units import UnitError, parse_chance_ppb, parse_latency_
 from newtos_py.topology.validate import validate
 
 ROOT_KEYS = ("host", "wire", "idle")
-HOST_KEYS = ("address", "addresses", "tap", "gateway", "routes", "cores", "idle", "placement")
+HOST_KEYS = (
+    "address",
+    "addresses",
+    "tap",
+    "gateway",
+    "routes",
+    "cores",
+    "connections",
+    "idle",
+    "placement",
+)
 TAP_KEYS = ("device", "peer")
 ROUTE_KEYS = ("to", "via")
 WIRE_KEYS = ("hosts", "latency", "rate", "loss", "reorder", "duplicate", "corrupt", "seed")
@@ -62,6 +73,8 @@ _MAX_YIELDS = 1_000_000
 _MAX_US = 1_000_000
 # sched_setattr takes slices from 0.1 ms to 100 ms.
 _SLICE_US = (100, 100_000)
+# As many as one server's tables can number.
+_CONNECTIONS = (1, 1 << 20)
 
 _ADDRESS_EXAMPLE = '"10.0.0.2/24"'
 _TAP_EXAMPLE = '{ device = "newtos0", peer = "10.1.0.1/24" }'
@@ -129,6 +142,7 @@ def _host(section: Section, idle: IdleTunables) -> Host:
         cores=_cores(section) if "cores" in section else Cores(),
         idle=_idle(section, idle),
         placement=_placement(section) if "placement" in section else Placement(),
+        connections=_connections(section),
     )
 
 
@@ -223,6 +237,12 @@ def _placement(section: Section) -> Placement:
 
 def _core(source: Source, path: Path, value: object) -> int:
     return whole_at(source, path, value, 0, _MAX_CORE)
+
+
+def _connections(section: Section) -> int:
+    if "connections" not in section:
+        return DEFAULT_CONNECTIONS
+    return section.whole("connections", *_CONNECTIONS)
 
 
 def _idle(section: Section, default: IdleTunables) -> IdleTunables:

@@ -3,6 +3,7 @@
 Runs once at start, and when areas, queues and listeners come and go; never per packet.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,13 +27,49 @@ from newtos_py.net import netconf
 _C = Any
 _WHY_BYTES = 256
 
-# Tables of the arena: connections at once, TIME-WAIT blocks (a minute's, or as many as fit),
-# listening sockets, and pages of 64 socket slots. 11 MB in all.
-SHAPE = {"tcbs": 16384, "time_waits": 32768, "listeners": 512, "binding_pages": 1024}
+# Tables of the arena. There are TIME-WAIT blocks for a minute's connections, or as many as fit; and
+# for each connection four socket slots, in pages of 64, because programs are given them ahead.
+_TIME_WAITS_MIN = 32_768
+_LISTENERS = 512
+_SLOTS_A_PAGE, _SLOTS_A_CONNECTION = 64, 4
+# Connections come in so many, so that the arena's size says how many there are.
+_STEP = 1024
+_STEPS_MAX = 1024
 
 
 class TcpFaceError(NewtosError):
     """The wiring that the context describes is not one that TCP can serve."""
+
+
+def shape_for(connections: int) -> dict[str, int]:
+    """Sizes of the tables (struct nt_tcp_shape) for so many connections, or a few more."""
+    tcbs = -(-connections // _STEP) * _STEP
+    pages = tcbs * _SLOTS_A_CONNECTION // _SLOTS_A_PAGE
+    return {
+        "tcbs": tcbs,
+        "time_waits": max(_TIME_WAITS_MIN, tcbs),
+        "listeners": _LISTENERS,
+        # All areas full: more there cannot be.
+        "binding_pages": min(pages, lib.NT_AREAS_MAX * lib.NT_AREA_SLOTS_MAX // _SLOTS_A_PAGE),
+    }
+
+
+def arena_bytes_for(connections: int) -> int:
+    """How large an arena for so many connections is."""
+    shape = ffi.new("struct nt_tcp_shape *", shape_for(connections))
+    return int(lib.nt_tcp_arena_bytes(shape))
+
+
+def shape_in(arena_bytes: int) -> dict[str, int]:
+    """The tables that an arena (of whole pages) was made for; TcpFaceError: it is too small."""
+    fitting = bisect_right(range(1, _STEPS_MAX + 1), arena_bytes, key=_bytes_for_steps)
+    if fitting == 0:
+        raise TcpFaceError(f"an arena of {arena_bytes} bytes has no room for connections")
+    return shape_for(fitting * _STEP)
+
+
+def _bytes_for_steps(steps: int) -> int:
+    return arena_bytes_for(steps * _STEP)
 
 
 def counter_names() -> tuple[str, ...]:
@@ -133,7 +170,7 @@ def _config(context: ServerContext) -> tuple[_C, _C]:
     """A struct nt_tcp_config, and what it refers to besides the context's memory."""
     conf = ffi.from_buffer(netconf.to_bytes(context.net))
     config = ffi.new("struct nt_tcp_config *")
-    config.shape = SHAPE
+    config.shape = shape_in(context.arena.bytes if context.arena is not None else 0)
     config.arena = _memory(context.arena, "arena")
     config.status = _memory(context.status, "status page")
     config.netconf = (conf, len(conf))
@@ -157,7 +194,8 @@ def _config(context: ServerContext) -> tuple[_C, _C]:
 
 SERVER = ServerSpec(
     name="tcp",
-    arena_bytes=lib.nt_tcp_arena_bytes(ffi.new("struct nt_tcp_shape *", SHAPE)),
+    arena_bytes=0,
+    arena_bytes_for=arena_bytes_for,
     counters=counter_names(),
     create=TcpServer,
     sockets=read_sockets,

@@ -211,7 +211,7 @@ void nt_tcp_grant(struct nt_tcp_engine *tcp, uint32_t number)
     if (granted >= low)
         return;
     for (; granted < high; granted++) {
-        uint32_t binding = nt_tcp_slot_take(tcp, number);
+        uint32_t binding = try_to_take(tcp, number);
         if (binding == NT_NO_INDEX)
             return;
         nt_tcp_binding_touch(tcp, binding)->kind = NT_TCP_BINDING_GRANTED;

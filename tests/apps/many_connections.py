@@ -1,12 +1,13 @@
 """Many connections at once: one side listens and echoes, the other connects; both then wait.
 
-    many_connections.py serve PORTS...
-    many_connections.py connect ADDRESS FIRST COUNT PORTS...
+    many_connections.py serve PORT
+    many_connections.py connect PORT COUNT ADDRESS...
 
-FIRST and COUNT say which of all connections this program makes; they go to the ports in turn. Both
-print a line for what they reached and read commands from their standard input, one a line:
+The COUNT connections go to the addresses in turn: there are 28,232 ports for each. Both print a
+line for what they reached and read commands from their standard input, one a line:
 
-    ask N SEED   (connect) exchange N bytes with connections picked at random, each its own text
+    ask N SEED   (connect) N times, exchange a text over a connection picked at random
+    ask all SEED (connect) the same, once over each
     open         (serve) how many connections are open
     end          go
 """
@@ -17,6 +18,7 @@ import resource
 import selectors
 import socket
 import sys
+from collections.abc import Sequence
 
 # Of the connections that are being made, so that no accept queue overflows.
 WINDOW = 256
@@ -37,13 +39,12 @@ def say(*words: object) -> None:
     print(*words, flush=True)
 
 
-def serve(ports: list[int]) -> None:
+def serve(port: int) -> None:
     poller = selectors.EpollSelector()
     poller.register(sys.stdin.fileno(), selectors.EVENT_READ)
-    for port in ports:
-        listener = socket.create_server(("0.0.0.0", port), backlog=BACKLOG)
-        listener.setblocking(False)
-        poller.register(listener, selectors.EVENT_READ, "listener")
+    listener = socket.create_server(("0.0.0.0", port), backlog=BACKLOG)
+    listener.setblocking(False)
+    poller.register(listener, selectors.EVENT_READ, "listener")
     open_now = 0
     say("ready")
     while True:
@@ -71,7 +72,7 @@ def serve(ports: list[int]) -> None:
                     return
 
 
-def connect(address: str, first: int, count: int, ports: list[int]) -> None:
+def connect(port: int, count: int, addresses: list[str]) -> None:
     poller = selectors.EpollSelector()
     connections: list[socket.socket] = []
     pending = 0
@@ -81,7 +82,7 @@ def connect(address: str, first: int, count: int, ports: list[int]) -> None:
             sock = socket.socket()
             sock.setblocking(False)
             with contextlib.suppress(BlockingIOError):
-                sock.connect((address, ports[(first + len(connections)) % len(ports)]))
+                sock.connect((addresses[len(connections) % len(addresses)], port))
             poller.register(sock, selectors.EVENT_WRITE)
             connections.append(sock)
             pending += 1
@@ -96,16 +97,18 @@ def connect(address: str, first: int, count: int, ports: list[int]) -> None:
     say("connected", made)
     for line in sys.stdin:
         match line.split():
+            case ["ask", "all", seed]:
+                say("answered", ask(connections, range(len(connections)), int(seed)))
             case ["ask", number, seed]:
-                say("answered", ask(connections, int(number), int(seed)))
+                rng = random.Random(seed)
+                chosen = [rng.randrange(len(connections)) for _ in range(int(number))]
+                say("answered", ask(connections, chosen, int(seed)))
             case _:
                 return
 
 
-def ask(connections: list[socket.socket], number: int, seed: int) -> int:
-    rng = random.Random(seed)
-    for i in range(number):
-        chosen = rng.randrange(len(connections))
+def ask(connections: list[socket.socket], whom: Sequence[int], seed: int) -> int:
+    for i, chosen in enumerate(whom):
         text = f"{seed} {i} {chosen}".encode()
         sock = connections[chosen]
         sock.setblocking(True)
@@ -118,12 +121,12 @@ def ask(connections: list[socket.socket], number: int, seed: int) -> int:
             answer += more
         if answer != text:
             return i
-    return number
+    return len(whom)
 
 
 if __name__ == "__main__":
     allow_descriptors()
     if sys.argv[1] == "serve":
-        serve([int(port) for port in sys.argv[2:]])
+        serve(int(sys.argv[2]))
     else:
-        connect(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), [int(p) for p in sys.argv[5:]])
+        connect(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])

@@ -183,6 +183,8 @@ def wire_with(keys: str) -> str:
         (host_with("cores = []"), 3, "host.a.cores", "empty", "[0, 1]"),
         (host_with("cores = [0, -1]"), 3, "host.a.cores[1]", "out of range", "0 to"),
         (host_with("cores = { tcp0 = true }"), 3, "host.a.cores.tcp0", "not true", "whole number"),
+        (host_with("connections = 0"), 3, "host.a.connections", "range", "from 1 to 1048576"),
+        (host_with("connections = '9'"), 3, "host.a.connections", "not", "whole number"),
         (host_with("idle = { yields = 0.5 }"), 3, "host.a.idle.yields", "the number 0.5", ""),
         (host_with("idle = { slice_us = 1 }"), 3, "host.a.idle.slice_us", "range", "from 100"),
         (host_with('idle = { spin_us = "ever" }'), 3, "host.a.idle.spin_us", "ever", '"forever"'),
