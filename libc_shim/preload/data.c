@@ -15,6 +15,9 @@
 
 enum {
     PIECES = 64, // of a scattered buffer, taken at once when a call goes on in its middle
+    // How long datagrams that are not there are left to another process (share.h).
+    PATIENCE_MS = 30,
+    LONG_PATIENCE_MS = 300,
 };
 
 // What is left of a program's buffers.
@@ -104,6 +107,17 @@ static int take_back(int fd, struct nt_file *file, ssize_t result)
     return taken == 0 ? 1 : taken;
 }
 
+static __attribute__((noinline)) int take_back_to_read(int fd, struct nt_file *file, ssize_t result,
+                                                       bool nonblocking)
+{
+    if (file->sock.type == SOCK_STREAM)
+        return take_back(fd, file, result);
+    if (NT_LIKELY(!nt_share_was_taken(file, result)))
+        return 0;
+    int taken = nt_share_use_to_read(fd, file, nonblocking ? PATIENCE_MS : LONG_PATIENCE_MS);
+    return taken == 0 ? 1 : taken;
+}
+
 // What comes of the rest of a call that found, after `total` bytes, that its socket is the
 // kernel's.
 static ssize_t end_as_kernels(int fd, struct rest *rest, int flags, ssize_t total, bool sends)
@@ -142,7 +156,7 @@ receive_patiently(struct nt_thread *self, int fd, struct nt_file *file, const st
         int pieces;
         const struct iovec *piece = rest_pieces(&rest, &pieces);
         ssize_t got = nt_sock_recv(&file->sock, piece, pieces, flags, received, &self->wake);
-        int taken = take_back(fd, file, got);
+        int taken = take_back_to_read(fd, file, got, false);
         if (NT_UNLIKELY(taken == 1))
             continue;
         if (NT_UNLIKELY(taken != 0))
@@ -174,6 +188,8 @@ static ssize_t receive_all(struct nt_thread *self, int fd, struct nt_file *file,
         return receive_patiently(self, fd, file, iov, count, flags, received);
     ssize_t got =
         nt_sock_recv(&file->sock, iov, count, flags | MSG_DONTWAIT, received, &self->wake);
+    if (NT_UNLIKELY(file->kind == NT_FILE_LENT) && take_back_to_read(fd, file, got, true) == 1)
+        got = nt_sock_recv(&file->sock, iov, count, flags | MSG_DONTWAIT, received, &self->wake);
     if (got == -EAGAIN) {
         self->count[NT_COUNT_READ_EMPTY]++;
         return nt_fruitless(self);
@@ -265,6 +281,8 @@ static ssize_t receive_message(struct nt_thread *self, int fd, struct nt_file *f
     for (;;) {
         ssize_t result = nt_sock_recvmsg(&file->sock, message,
                                          flags | (nonblocking ? MSG_DONTWAIT : 0), &self->wake);
+        if (NT_UNLIKELY(take_back_to_read(fd, file, result, nonblocking) == 1))
+            continue;
         if (result != -EAGAIN)
             return result;
         result = would_block(self, file, nonblocking, POLLIN, file->sock.rcvtimeo_ns, &deadline_ns);

@@ -416,7 +416,7 @@ bool nt_share_is_pumped(int fd)
     return file >= NT_FD_FIRST && file->kind == NT_FILE_PUMPED;
 }
 
-static int take(int fd, struct nt_file *file, uint32_t how)
+static int take(int fd, struct nt_file *file, uint32_t how, uint32_t patience_ms)
 {
     struct nt_control_call call;
     int result = how == NT_TAKE_PUMP ? 0 : nt_process_attach(protocol_of(file));
@@ -424,6 +424,7 @@ static int take(int fd, struct nt_file *file, uint32_t how)
         return result;
     nt_control_prepare(&call, NT_CTL_TAKE);
     call.message.arg = how;
+    call.message.options = patience_ms;
     call.message.protocol = protocol_of(file);
     call.send_fd = fd;
     put_image(&call, file); // for the pump
@@ -442,7 +443,7 @@ static int take(int fd, struct nt_file *file, uint32_t how)
     return result;
 }
 
-int nt_share_use(int fd, struct nt_file *file)
+static int use(int fd, struct nt_file *file, uint32_t how, uint32_t patience_ms)
 {
     int result = 0;
     int saved = errno;
@@ -454,10 +455,10 @@ int nt_share_use(int fd, struct nt_file *file)
         break;
     case NT_FILE_LENT: // another thread was quicker, or its server lost it
         if (file->sock.phase != NT_SOCK_LISTENING && nt_sock_was_moved(&file->sock))
-            result = take(fd, file, 0);
+            result = take(fd, file, how, patience_ms);
         break;
     case NT_FILE_INHERITED:
-        result = file->inode != 0 ? take(fd, file, 0) : -EOPNOTSUPP;
+        result = file->inode != 0 ? take(fd, file, how, patience_ms) : -EOPNOTSUPP;
         break;
     case NT_FILE_PUMPED:
         result = (int)NT_IS_KERNELS;
@@ -470,6 +471,13 @@ int nt_share_use(int fd, struct nt_file *file)
     (void)pthread_mutex_unlock(&use_lock);
     errno = saved;
     return result;
+}
+
+int nt_share_use(int fd, struct nt_file *file) { return use(fd, file, 0, 0); }
+
+int nt_share_use_to_read(int fd, struct nt_file *file, uint32_t patience_ms)
+{
+    return use(fd, file, NT_TAKE_READ, patience_ms);
 }
 
 // A connection that this process can go on with in a sandbox: not one that nobody connected.
@@ -496,7 +504,7 @@ void nt_share_before_sandbox(void)
                 (void)nt_control_tell(&call);
             nt_process_flush(nt_thread_self());
             (void)pthread_mutex_lock(&use_lock);
-            (void)take(fd, file, NT_TAKE_PUMP);
+            (void)take(fd, file, NT_TAKE_PUMP, 0);
             (void)pthread_mutex_unlock(&use_lock);
         }
         nt_file_drop(file);

@@ -64,6 +64,10 @@ bool nt_share_is_pumped(int fd);
 // `file` is held and not simply a socket: makes it one. 0; NT_IS_KERNELS; -errno.
 int nt_share_use(int fd, struct nt_file *file);
 
+// The same for a datagram socket, to read from it: it is left to others for up to `patience_ms` as
+// long as there is nothing to read.
+int nt_share_use_to_read(int fd, struct nt_file *file, uint32_t patience_ms);
+
 // This process is about to forbid itself what the shim needs to make sockets fast (new descriptors,
 // shared memory, some system calls): its connections become the kernel's, which it may go on to
 // read and write. As sshd does for its child before authentication.

@@ -111,6 +111,13 @@ ssize_t nt_dgram_send(struct nt_sock *sock, const struct iovec *iov, int count,
     return wanted;
 }
 
+uint32_t nt_dgram_next_offset(const struct nt_sock *sock)
+{
+    uint32_t next =
+        descriptor(nt_area_tx(&sock->area->view, sock->slot), sock->tx_tail - 1)->next_offset;
+    return next >= NT_DGRAM_DATA_OFFSET && next <= DATA_END ? next : (uint32_t)NT_DGRAM_DATA_OFFSET;
+}
+
 int nt_dgram_unsent_bytes(const struct nt_sock *sock, uint32_t head)
 {
     uint8_t *ring = nt_area_tx(&sock->area->view, sock->slot);

@@ -56,6 +56,8 @@ struct nt_sock_view {
 
 // The error word of a connection that a cold start took away.
 enum { NT_ERROR_COLD_START = (1 << 30) | ECONNRESET };
+// Of a datagram socket that another process has taken; it is never reported.
+enum { NT_ERROR_MOVED = (1 << 30) | ERESTART };
 
 static inline uint32_t nt_error_number(uint32_t word) { return word & 0xffff; }
 
@@ -180,6 +182,7 @@ ssize_t nt_dgram_send(struct nt_sock *sock, const struct iovec *iov, int count,
 ssize_t nt_dgram_recv(struct nt_sock *sock, const struct iovec *iov, int count, int flags,
                       struct nt_sock_received *received, struct nt_sock_wake *wake);
 bool nt_dgram_writable(const struct nt_sock *sock);
+uint32_t nt_dgram_next_offset(const struct nt_sock *sock); // behind the last one that was written
 int nt_dgram_unsent_bytes(const struct nt_sock *sock, uint32_t head);
 // Length of the oldest datagram; -1: none; -2: an impossible descriptor.
 int64_t nt_dgram_next_bytes(const struct nt_sock *sock);

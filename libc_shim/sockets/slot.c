@@ -232,6 +232,8 @@ void nt_sock_look(const struct nt_sock *sock, struct nt_sock_view *view)
     if (sock->type == SOCK_DGRAM) {
         uint32_t error = nt_load_relaxed(&sock->server->error);
         view->error = error == nt_load_relaxed(&sock->error_taken) ? 0 : error;
+        if (NT_UNLIKELY(sock->flags & NT_SOCKF_SHARED) && nt_sock_was_moved(sock))
+            view->error = NT_ERROR_MOVED;
         if (phase == NT_SOCK_CONNECTED)
             view->state = NT_TCP_ESTABLISHED;
     } else if (phase == NT_SOCK_LISTENING) {
@@ -251,7 +253,7 @@ int nt_sock_take_error(struct nt_sock *sock, const struct nt_sock_view *view)
         return EIO;
     if (sock->left_error != 0)
         sock->left_error = 0;
-    else if (view->error != 0)
+    else if (view->error != 0 && view->error != NT_ERROR_MOVED)
         nt_store_relaxed(&sock->error_taken, view->error);
     return (int)nt_error_number(view->error);
 }

@@ -165,7 +165,9 @@ struct nt_sock_image {
     uint64_t sndtimeo_ns;
     struct nt_endpoint bound_to;
     struct nt_endpoint peer;
-    int32_t kept[24]; // NT_SOCK_KEPT_MAX
+    int32_t kept[24];     // NT_SOCK_KEPT_MAX
+    uint32_t error_taken; // datagrams: the last error that was reported
+    uint32_t pad2;
 };
 void nt_sock_save(const struct nt_sock *sock, struct nt_sock_image *state);
 // `bytes` are what came; false: not of this version.

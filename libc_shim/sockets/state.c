@@ -87,7 +87,9 @@ struct nt_sock_area *nt_sock_area_numbered(struct nt_sock_context *context, uint
 static uint8_t phase_in(const struct nt_sock *sock, uint8_t before)
 {
     if (sock->type != SOCK_STREAM)
-        return before;
+        return before == NT_SOCK_SICK                                            ? before
+               : (nt_load_acquire(&sock->server->flags) & NT_SLOT_PEER_SET) != 0 ? NT_SOCK_CONNECTED
+                                                                                 : NT_SOCK_IDLE;
     uint8_t state = nt_load_acquire(&sock->server->state);
     // A connect() that was posted when the slot was frozen already: it is made again.
     if (before == NT_SOCK_CONNECTING && state == NT_SLOT_GRANTED &&
@@ -97,6 +99,16 @@ static uint8_t phase_in(const struct nt_sock *sock, uint8_t before)
     if (before == NT_SOCK_IDLE && state >= NT_SLOT_CONNECTING)
         return NT_SOCK_CONNECTED;
     return before;
+}
+
+// Datagrams that were not sent yet moved along, and with them whom the socket is connected to.
+static void resume_datagrams(struct nt_sock *sock)
+{
+    uint32_t unsent = sock->tx_tail - nt_load_acquire(&sock->server->tx_head);
+    sock->tx_offset = unsent == 0 ? (uint32_t)NT_DGRAM_DATA_OFFSET : nt_dgram_next_offset(sock);
+    sock->flags &= ~(uint32_t)NT_SOCKF_POSTED;
+    if ((nt_load_acquire(&sock->server->flags) & NT_SLOT_PEER_SET) != 0)
+        sock->peer = sock->server->remote;
 }
 
 int nt_sock_resume(struct nt_sock_context *context, struct nt_sock *sock, uint32_t protocol,
@@ -118,10 +130,12 @@ int nt_sock_resume(struct nt_sock_context *context, struct nt_sock *sock, uint32
     sock->rx_head = nt_load_relaxed(&program->rx_head);
     sock->rx_noted = sock->rx_head;
     sock->tx_tail = nt_load_relaxed(&program->tx_tail);
-    sock->tx_offset = NT_DGRAM_DATA_OFFSET;
     sock->request = nt_load_relaxed(&program->request);
-    sock->error_taken = 0;
     sock->flags |= NT_SOCKF_SHARED;
+    if (sock->type == SOCK_DGRAM)
+        resume_datagrams(sock);
+    else
+        sock->error_taken = 0;
     if ((control & NT_CONTROL_SHUT_RD) != 0)
         sock->shutdown |= NT_SHUT_RD;
     if ((control & NT_CONTROL_SHUT_WR) != 0)
@@ -165,6 +179,7 @@ void nt_sock_save(const struct nt_sock *sock, struct nt_sock_image *state)
     state->sndtimeo_ns = sock->sndtimeo_ns;
     state->bound_to = sock->bound_to;
     state->peer = sock->peer;
+    state->error_taken = sock->error_taken;
     memcpy(state->kept, sock->kept, sizeof state->kept);
 }
 
@@ -186,6 +201,7 @@ bool nt_sock_restore(struct nt_sock *sock, const struct nt_sock_image *state, ui
     sock->sndtimeo_ns = state->sndtimeo_ns;
     sock->bound_to = state->bound_to;
     sock->peer = state->peer;
+    sock->error_taken = state->error_taken;
     memcpy(sock->kept, state->kept, sizeof sock->kept);
     return true;
 }

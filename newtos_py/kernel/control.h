@@ -29,7 +29,9 @@
 //   TAKE       (placeholder); arg: NT_TAKE_LOOK: the   arg: enum nt_taken; protocol, area, slot,
 //              state only, the socket is not used yet  generation; or text: the state
 //              (NT_TAKE_RECEIVED: it was in a message)
-//              or NT_TAKE_PUMP: it has to be pumped
+//              or NT_TAKE_PUMP: it has to be pumped;
+//              NT_TAKE_READ: to read datagrams, so
+//              for `options` ms not without any
 //   JOIN       slot as TAKE                            entries; slot, generation: its own, taken
 //              answered NT_TAKEN_LISTENER              (listener ring ro, claims rw): the program
 //                                                      may accept from this socket
@@ -51,7 +53,8 @@
 //
 // TAKE says that a program uses a socket that it holds (it proves that with the placeholder). A
 // connection moves into its area (request.h); whoever had it finds its slot's generation changed,
-// and if it uses the socket again, takes it back. When two go on like this, it is pumped.
+// and if it uses the socket again, takes it back. When two go on like this, it is pumped. A
+// datagram socket goes to and fro.
 #ifndef NT_KERNEL_CONTROL_H
 #define NT_KERNEL_CONTROL_H
 
@@ -83,7 +86,7 @@ enum nt_token_flags {
 enum nt_calls { NT_CALLS_SYSCALL = 1, NT_CALLS_CHANNEL = 2 };
 
 enum { NT_STATE_SENT = 1 };
-enum { NT_TAKE_LOOK = 1, NT_TAKE_RECEIVED = 2, NT_TAKE_PUMP = 3 };
+enum { NT_TAKE_LOOK = 1, NT_TAKE_RECEIVED = 2, NT_TAKE_PUMP = 3, NT_TAKE_READ = 4 };
 
 enum nt_taken {
     NT_TAKEN_SLOT = 1,     // it is in this slot of the program's area

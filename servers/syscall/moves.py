@@ -13,7 +13,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from newtos_py.servers.syscall.control import Endpoint
 from newtos_py.servers.syscall.program import Program
 from newtos_py.servers.syscall.shares import Place, Shared, Shares
-from newtos_py.servers.syscall.slots import close_slot, copy_slot, is_connected, local_name
+from newtos_py.servers.syscall.slots import (
+    close_slot,
+    copy_slot,
+    has_unread,
+    is_connected,
+    local_name,
+)
 from newtos_py.servers.syscall.transport import Request
 
 from newtos_py.kernel import messages as m
@@ -102,6 +108,11 @@ class Mover:
         """Whether it has a peer, as its server knows."""
         area = self._area_at(place, protocol)
         return area is not None and is_connected(area, place.slot)
+
+    def has_unread(self, place: Place, protocol: int) -> bool:
+        """Whether there is anything in it that its program has not read."""
+        area = self._area_at(place, protocol)
+        return area is not None and has_unread(area, place.slot)
 
     def close(self, place: Place, protocol: int) -> None:
         """Say CLOSE in a slot for a program that holds its socket no longer."""

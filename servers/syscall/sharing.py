@@ -9,6 +9,7 @@ import fcntl
 import os
 import socket
 import stat
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
@@ -21,7 +22,7 @@ from newtos_py.servers.syscall.shares import NAMED_BYTES, NOBODY, Named, Shared,
 
 from newtos_py.kernel._kernel import lib
 from newtos_py.kernel.log import log
-from newtos_py.kernel.server import TCP
+from newtos_py.kernel.server import TCP, UDP
 
 # As many sockets as a program may have descriptors (fs.nr_open).
 _LIST_BYTES_MAX = NAMED_BYTES << 20
@@ -34,6 +35,11 @@ _MESSAGE_S = 10.0
 # slow (docs/decisions/0009).
 _GRACE_STEPS = 10
 _GRACE_STEP_S = 0.001
+
+# How often a datagram socket is looked at for what its reader leaves, and how often that must be.
+_LOOK_S = 0.01
+_UNREAD_LOOKS = 2
+_PATIENCE_MAX_S = 0.5
 
 
 class Sharing:
@@ -180,19 +186,26 @@ class Sharing:
         shared = self._shares.find(inode) if inode is not None else None
         if shared is None:
             return Reply(message.failed(errno.EBADF))
+        async with shared.lock:
+            pass  # whoever is taking it now has it then
         # The other one may be closing it, or ending, just now.
         for _ in range(_GRACE_STEPS):
             if not self._is_used_by_two(program, shared):
                 break
             await asyncio.sleep(_GRACE_STEP_S)
+        if message.arg == lib.NT_TAKE_READ:
+            await self._await_datagrams(program, shared, message.options / 1000)
         async with shared.lock:
             if self._shares.find(shared.inode) is not shared:
                 return Reply(message.failed(errno.EBADF))  # the last who held it has left
             is_pump = program.pid == self._pump.pid
-            wants_pump = (
-                shared.is_pumped
-                or (message.arg == lib.NT_TAKE_PUMP and shared.listener is None)
-                or self._is_used_by_two(program, shared)
+            wants_pump = shared.is_pumped or (
+                # Datagrams can't be carried by a stream: that socket goes to and fro.
+                shared.protocol == TCP
+                and (
+                    (message.arg == lib.NT_TAKE_PUMP and shared.listener is None)
+                    or self._is_used_by_two(program, shared)
+                )
             )
             if wants_pump and not is_pump:
                 return await self._give_stand_in(program, message, shared, placeholder)
@@ -209,6 +222,19 @@ class Sharing:
             # Without a peer there is nothing to carry: it goes to and fro, until it listens.
             and (shared.protocol != TCP or self._mover.is_connected(shared.place, TCP))
         )
+
+    async def _await_datagrams(self, program: Program, shared: Shared, patience_s: float) -> None:
+        """Two want to read: who has the socket keeps it while nothing has come that it leaves."""
+        end = time.monotonic() + min(patience_s, _PATIENCE_MAX_S)
+        unread = 0
+        while (
+            shared.protocol == UDP
+            and time.monotonic() < end
+            and unread < _UNREAD_LOOKS
+            and self._is_used_by_two(program, shared)
+        ):
+            await asyncio.sleep(_LOOK_S)
+            unread = unread + 1 if self._mover.has_unread(shared.place, UDP) else 0
 
     async def _give_stand_in(
         self, program: Program, message: ControlMessage, shared: Shared, placeholder: int

@@ -60,6 +60,12 @@ def is_connected(area: m.KeepArea, slot: int) -> bool:
         return bool(block.remote.port != 0)
 
 
+def has_unread(area: m.KeepArea, slot: int) -> bool:
+    """Whether there is something in its RX ring."""
+    with _block(area, slot) as block, _server_block(area, slot) as server:
+        return bool(block.rx_head != server.rx_tail)
+
+
 def close_slot(area: m.KeepArea, slot: int, generation: int) -> bool:
     """Say CLOSE in a program's slot; False if it is of another generation. Ring the server then."""
     with _block(area, slot) as block:

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "servers/udp/move.h"
+#include "servers/udp/output.h"
 #include "servers/udp/socket.h"
 
 // -- Grants ----------------------------------------------------------------------------------
@@ -168,6 +169,28 @@ int nt_udp_set_queue(struct nt_engine *engine, uint32_t area, uint32_t queue, ui
     return 0;
 }
 
+// Whether nothing that its program sent is left in the ring; not what belongs to another slot now.
+static bool all_sent(const struct nt_udp_area_private *area, const struct nt_udp_socket *socket)
+{
+    const struct nt_slot_program *program = &area->view.slot_program[socket->slot];
+    return socket->state == NT_UDP_BROKEN || (socket->flags & NT_UDP_ARRIVING) != 0 ||
+           nt_load_acquire(&program->generation) != socket->generation ||
+           nt_load_acquire(&program->tx_tail) == socket->tx_sent;
+}
+
+// The program is dead: what it sent last is sent, then its socket ends.
+static void end_socket(struct nt_udp *udp, struct nt_udp_area_private *area,
+                       struct nt_udp_socket *socket)
+{
+    nt_udp_look(udp, socket);
+    if (socket->state == NT_UDP_DRAINING || socket->state == NT_UDP_FREE)
+        return; // it had been closed
+    if (all_sent(area, socket))
+        nt_udp_socket_close(udp, socket);
+    else if (udp->ip_full)
+        nt_udp_timer(udp, udp->now_ns + NT_UDP_RETRY_US * NT_UDP_US);
+}
+
 void nt_udp_area_die(struct nt_udp *udp, uint32_t number)
 {
     struct nt_udp_area_private *area = udp->area[number];
@@ -176,8 +199,8 @@ void nt_udp_area_die(struct nt_udp *udp, uint32_t number)
         if (socket != NULL && socket->state == NT_UDP_LEFT)
             nt_udp_left_look(udp, socket);
         else if (socket != NULL && socket->state != NT_UDP_DRAINING)
-            nt_udp_socket_close(udp, socket);
-        if (nt_txn_room(&udp->txn) < NT_UDP_JOURNAL_AN_INPUT)
+            end_socket(udp, area, socket);
+        if (nt_txn_room(&udp->txn) < UINT64_C(2) * NT_UDP_JOURNAL_AN_INPUT)
             return; // the rest after the next commit
     }
 }

@@ -3,7 +3,8 @@
 // MOVE makes a record for the new slot that is the socket from now on: names, port, cursors,
 // errors. What is in the old ring counts as sent as far as it was; the rest is sent from the new
 // ring, which the requester fills before it says MOVED. Until then the new record is ARRIVING: its
-// program block says nothing yet, and what comes for it is dropped. MOVED copies what was not read.
+// program block says nothing yet, and what comes for it goes into the old ring. MOVED copies what
+// was not read.
 // The old record is LEFT, and waits for its program's CLOSE and for the drivers to be past what it
 // had sent.
 #include "servers/udp/move.h"

@@ -49,16 +49,40 @@ static void describe(struct nt_dgram *dgram, const struct nt_udp_packet *packet,
     nt_addr_copy(dgram->local_addr, packet->dst);
 }
 
+// Where a socket that moves still is: with the slot it comes from, until MOVED copies what is
+// there.
+static const struct nt_udp_socket *home_of(const struct nt_udp *udp,
+                                           const struct nt_udp_socket *socket)
+{
+    if (NT_LIKELY((socket->flags & NT_UDP_ARRIVING) == 0))
+        return socket;
+    const struct nt_udp_socket *from =
+        socket->partner == 0 ? NULL : &udp->state->socket[socket->partner - 1];
+    const struct nt_udp_area_private *area = from == NULL ? NULL : nt_udp_area_of(udp, from);
+    return area != NULL && area->attached ? from : NULL;
+}
+
+// What its program has read; where that is frozen (area.h), as it was.
+static uint32_t read_head(const struct nt_udp_socket *socket, const struct nt_area *area,
+                          uint32_t slot)
+{
+    uint32_t head = nt_load_acquire(&area->slot_program[slot].rx_head);
+    if ((socket->flags & NT_UDP_ARRIVING) && socket->rx_tail - head > NT_DGRAM_SLOTS)
+        head ^= UINT32_C(1) << 31;
+    return head;
+}
+
 enum nt_udp_ring_result nt_udp_ring_put(struct nt_udp *udp, struct nt_udp_socket *socket,
                                         const struct nt_udp_packet *packet)
 {
-    const struct nt_area *area = &nt_udp_area_of(udp, socket)->view;
-    if (NT_UNLIKELY(socket->flags & NT_UDP_ARRIVING))
-        return NT_UDP_RING_FULL; // its reader's cursor is not there yet
-    uint32_t head = nt_load_acquire(&area->slot_program[socket->slot].rx_head);
+    const struct nt_udp_socket *home = home_of(udp, socket);
+    if (home == NULL)
+        return NT_UDP_RING_FULL;
+    const struct nt_area *area = &nt_udp_area_of(udp, home)->view;
+    uint32_t head = read_head(socket, area, home->slot);
     if (socket->rx_tail - head > NT_DGRAM_SLOTS)
-        return NT_UDP_RING_BAD;
-    uint8_t *ring = nt_area_rx(area, socket->slot);
+        return home == socket ? NT_UDP_RING_BAD : NT_UDP_RING_FULL;
+    uint8_t *ring = nt_area_rx(area, home->slot);
     uint32_t len = (uint32_t)(packet->udp.length - NT_UDP_HEADER_BYTES);
     uint32_t offset = place(socket, ring, head, rounded(len));
     if (offset == 0)

@@ -88,6 +88,24 @@ def test_what_was_not_read_goes_along(mover: Mover) -> None:
     assert mover.shown(sock) in (FREE, GRANTED)
 
 
+@pytest.mark.parametrize("is_copied", [False, True])
+def test_what_comes_meanwhile_is_not_lost(mover: Mover, is_copied: bool) -> None:
+    sock = mover.one.socket().bound(OUR, 53)
+    for text in (b"one", b"two"):
+        mover.lab.deliver(text, (OUR, 53))
+    mover.lab.run()
+    sock.own.rx_head += 1
+    mover.begin(sock)
+    if is_copied:
+        mover.copy(sock)
+    mover.lab.deliver(b"three", (OUR, 53))
+    mover.lab.run()
+    mover.copy(sock)
+    moved = mover.finish()
+    mover.lab.deliver(b"four", (OUR, 53))
+    assert [each.payload for each in moved.receive()] == [b"two", b"three", b"four"]
+
+
 def test_what_was_not_sent_is_sent_from_there(mover: Mover) -> None:
     sock = mover.one.socket().bound(OUR, 53)
     sock.send(b"before", DNS)
@@ -146,6 +164,21 @@ def test_asking_twice_is_asking_once(mover: Mover) -> None:
         lib.NT_REQ_MOVE, mover.one.number, sock.slot, sock.generation, mover.other.number
     )
     assert again.error == errno.EBADF
+
+
+def test_the_last_word_of_a_program_is_heard(mover: Mover) -> None:
+    sock = mover.one.socket().bound(OUR, 53)
+    sock.send(b"before", DNS)
+    mover.lab.run()
+    for number in range(40):
+        sock.send(bytes([number]), DNS)
+    mover.lab.push_request(AREA_DEAD, mover.one.number)
+    if mover.crash_at:
+        mover.lab.runner.die_at(mover.crash_at)
+    mover.lab.run(after_ms=2)
+    said = [each.payload for each in mover.lab.sent()]
+    assert said == [b"before", *(bytes([number]) for number in range(40))]
+    assert {reply.kind for reply in mover.lab.replies()} == {AREA_DEAD}
 
 
 def test_the_new_program_dies_on_the_way(mover: Mover) -> None:

@@ -18,6 +18,8 @@ GROUPS = (
     "workers workers_listen listener_left_behind listener_over_exec listener_passed",
     "passed passed_to_oneself both_write both_read",
     "writers_collide writers_collide_nonblocking readers_collide a_file_and_a_word",
+    "datagrams_child_answers datagrams_child_for_each datagrams_both_receive datagrams_both_send",
+    "datagrams_both_poll datagrams_connected_by_child datagrams_exec datagrams_passed",
 )
 NAMES = [name for group in GROUPS for name in group.split()]
 
@@ -57,10 +59,20 @@ def test_answers_are_those_of_linux(scenarios: str, hosts: RealHosts, name: str)
     await_nothing_left(hosts)
 
 
-@pytest.mark.parametrize("role", ["syscall", "tcp0"])
-def test_kills_in_between_change_nothing(scenarios: str, hosts: RealHosts, role: str) -> None:
+STREAMS = ("in_turn", "exec_on_stdin", "shell_on_socket")
+DATAGRAMS = ("datagrams_both_receive", "datagrams_both_send", "datagrams_connected_by_child")
+
+
+@pytest.mark.parametrize(
+    ("role", "names"),
+    [("syscall", STREAMS), ("tcp0", STREAMS), ("syscall", DATAGRAMS), ("udp", DATAGRAMS)],
+    ids=["syscall", "tcp0", "syscall datagrams", "udp"],
+)
+def test_kills_in_between_change_nothing(
+    scenarios: str, hosts: RealHosts, role: str, names: tuple[str, ...]
+) -> None:
     """Tokens, references and moves outlive the server that keeps them."""
-    for name in ("in_turn", "exec_on_stdin", "shell_on_socket"):
+    for name in names:
         with hosts.start(WEB, [scenarios, name]) as process:
             hosts.kill(WEB, role)
             said = process.communicate(timeout=30)[0].decode()

@@ -5,9 +5,10 @@
 #include <dirent.h>
 
 static const struct scenario *const groups[] = {
-    stream_scenarios,    number_scenarios, event_scenarios,  blocking_scenarios,  process_scenarios,
-    datagram_scenarios,  storm_scenarios,  nested_scenarios, leaving_scenarios,   share_scenarios,
-    contended_scenarios, levels_scenarios, crowd_scenarios,  inherited_scenarios, calls_scenarios,
+    stream_scenarios,  number_scenarios,   event_scenarios,     blocking_scenarios,
+    process_scenarios, datagram_scenarios, storm_scenarios,     nested_scenarios,
+    leaving_scenarios, share_scenarios,    contended_scenarios, shared_datagram_scenarios,
+    levels_scenarios,  crowd_scenarios,    inherited_scenarios, calls_scenarios,
 };
 
 struct sockaddr_in loopback(in_port_t port)

@@ -74,6 +74,7 @@ extern const struct scenario crowd_scenarios[];
 extern const struct scenario inherited_scenarios[];
 extern const struct scenario leaving_scenarios[];
 extern const struct scenario share_scenarios[];
+extern const struct scenario shared_datagram_scenarios[];
 extern const struct scenario contended_scenarios[];
 
 // A listening socket on a port of loopback that was free, in *name; the socket.
