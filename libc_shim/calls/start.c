@@ -4,6 +4,7 @@
 // region from the very descriptors that the program was given, before the program uses it.
 #include "libc_shim/calls/client.h"
 #include "libc_shim/preload/control.h"
+#include "libc_shim/preload/log.h"
 #include "libc_shim/preload/numbers.h"
 #include "libc_shim/preload/process.h"
 
@@ -92,6 +93,10 @@ WRAP(int, nt_control_do, struct nt_control_call *call)
 {
     const uint32_t kind = call->message.kind;
     int result = __real_nt_control_do(call);
+    if (result == 0 && kind == NT_CTL_ATTACH && call->message.lanes > 1) {
+        nt_log_once("the baselines have one TCP server: give the host lanes = 1");
+        result = -EOPNOTSUPP;
+    }
     if (result == 0 && kind == NT_CTL_ATTACH)
         result = hand_on(call, NT_SETUP_AREA);
     else if (result == 0 && (kind == NT_CTL_LISTEN || kind == NT_CTL_JOIN) && call->fd_count != 0)

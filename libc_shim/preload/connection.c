@@ -5,13 +5,13 @@
 #include "libc_shim/preload/blocking.h"
 #include "libc_shim/preload/control.h"
 #include "libc_shim/preload/interfaces.h"
+#include "libc_shim/preload/listening.h"
 #include "libc_shim/preload/log.h"
 #include "libc_shim/preload/numbers.h"
 #include "libc_shim/preload/process.h"
 #include "libc_shim/preload/share.h"
 #include "libc_shim/preload/slab.h"
 #include "libc_shim/preload/watch.h"
-#include "newtos_py/kernel/map.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -249,41 +249,23 @@ static int bind_any(struct nt_file *file)
                                                    : sizeof(struct sockaddr_in));
 }
 
-static int open_listener(struct nt_file *file, const struct nt_control_call *call)
-{
-    uint32_t entries = call->message.arg;
-    if (call->fd_count != 2 || entries == 0 || entries > NT_LISTENER_ENTRIES_MAX)
-        return -EPROTO;
-    void *ring = nt_process_map(call->fds[0], nt_listener_ring_bytes(entries), false);
-    void *claims = nt_process_map(call->fds[1], nt_listener_claims_bytes(), true);
-    if (ring == NULL || claims == NULL)
-        return -ENOMEM;
-    return nt_listener_open(&file->listener, ring, claims, entries) == 0 ? 0 : -EPROTO;
-}
-
-static void close_listener(struct nt_file *file)
-{
-    if (file->listener.header != NULL)
-        nt_unmap(file->listener.header, nt_listener_ring_bytes(file->listener.entries));
-    if (file->listener.claims != NULL)
-        nt_unmap(file->listener.claims, nt_listener_claims_bytes());
-    memset(&file->listener, 0, sizeof file->listener);
-}
-
 static int listen_held(struct nt_file *file, int backlog)
 {
     struct nt_control_call call;
     int again = nt_sock_listen_check(&file->sock);
     if (again < 0)
         return again;
-    int result = again ? 0 : freshen(file);
+    int result = nt_process_attach(IPPROTO_TCP); // in all lanes: another thread may be about to
+    if (result == 0 && !again)
+        result = freshen(file);
     if (result == 0 && !again)
         result = bind_any(file);
     if (result != 0)
         return result;
     nt_process_flush(nt_thread_self());
-    nt_numbers_yield(2);
+    nt_numbers_yield(2 * nt_load_relaxed(&nt_context.lanes));
     prepare(&call, NT_CTL_LISTEN, file);
+    (void)nt_sock_bound_name(&file->sock, &call.message.endpoint); // for the other lanes
     // What Linux makes of it: net.core.somaxconn is the limit, and so a negative one.
     call.message.arg =
         (uint32_t)(backlog < 0 || backlog > NT_LISTENER_ENTRIES_MAX ? NT_LISTENER_ENTRIES_MAX
@@ -292,7 +274,9 @@ static int listen_held(struct nt_file *file, int backlog)
     if (result != 0)
         return result;
     if (!again)
-        result = open_listener(file, &call);
+        result = nt_listening_map(file, &call);
+    if (result == 0 && !again)
+        result = nt_listening_add_parts(file, &call);
     for (int i = 0; i < call.fd_count; i++)
         nt_real.close(call.fds[i]);
     if (result != 0)
@@ -324,12 +308,14 @@ int nt_listen(int fd, int backlog)
 int nt_connection_join(struct nt_file *file, const struct nt_control_call *call)
 {
     const struct nt_control_message *own = &call->message;
-    int result = open_listener(file, call);
+    int result = nt_listening_map(file, call);
     if (result == 0)
         result = nt_sock_resume_listening(&nt_context, &file->sock, own->area, own->slot,
                                           own->generation, &file->listener);
+    if (result == 0)
+        result = nt_listening_add_parts(file, call);
     if (result != 0)
-        close_listener(file);
+        nt_listening_close(file);
     return result;
 }
 
@@ -516,6 +502,7 @@ int nt_shutdown(int fd, int how)
         result = nt_sock_shutdown(&file->sock, how, &self->wake);
         if (result == 1) {
             unlisten(file, true);
+            nt_listening_close_parts(file);
             result = 0;
         }
         called(self);
@@ -630,7 +617,8 @@ void nt_connection_end(struct nt_file *file)
     if (file->sock.phase == NT_SOCK_LISTENING)
         unlisten(file, false);
     linger(self, file);
+    nt_listening_close_parts(file);
     (void)nt_sock_close(&file->sock, &self->wake);
-    close_listener(file);
+    nt_listening_close(file);
     called(self);
 }

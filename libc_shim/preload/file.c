@@ -4,6 +4,7 @@
 
 #include "libc_shim/preload/connection.h"
 #include "libc_shim/preload/epoll.h"
+#include "libc_shim/preload/listening.h"
 #include "libc_shim/preload/numbers.h"
 #include "libc_shim/preload/share.h"
 #include "libc_shim/preload/slab.h"
@@ -134,6 +135,7 @@ void nt_file_replace(int fd, struct nt_file *file, bool cloexec)
 void nt_files_child(void)
 {
     nt_slab_child(&slab);
+    nt_listening_child_all();
     for (int fd = 0; nt_fd_limit != 0 && fd <= nt_fd_highest; fd++) {
         struct nt_file *file = nt_fd_table[fd];
         if (file < NT_FD_FIRST)
@@ -142,8 +144,8 @@ void nt_files_child(void)
         file->watches = NULL;
         file->shared = 0;
         if (nt_file_may_be_shared(file)) {
+            nt_listening_child(file);
             nt_sock_child(&file->sock);
-            memset(&file->listener, 0, sizeof file->listener); // not mapped here
             file->kind = NT_FILE_INHERITED;
         } else if (file->kind == NT_FILE_EPOLL) {
             nt_epoll_child(file);

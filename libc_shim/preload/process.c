@@ -101,6 +101,8 @@ static int open_area(const struct nt_control_call *call, struct nt_area *area,
     return 0;
 }
 
+static uint32_t tcp_lanes = 1; // as the host said
+
 static int attach_locked(uint32_t protocol, uint32_t lane, uint32_t nth)
 {
     struct nt_control_call call;
@@ -118,6 +120,8 @@ static int attach_locked(uint32_t protocol, uint32_t lane, uint32_t nth)
     int result = nt_control_do(&call);
     if (result != 0)
         return result;
+    if (protocol == IPPROTO_TCP)
+        tcp_lanes = nt_min_u32(call.message.lanes, NT_SOCK_LANES_MAX);
     result = open_area(&call, &area, &status);
     if (result == 0) {
         area.lane = (uint16_t)lane;
@@ -142,6 +146,9 @@ int nt_process_attach(uint32_t protocol)
     int saved = errno;
     (void)pthread_mutex_lock(&attach_lock);
     int result = attach_locked(protocol, 0, 0);
+    uint32_t lanes = protocol == IPPROTO_TCP ? tcp_lanes : 1;
+    for (uint32_t lane = 1; lane < lanes && result == 0; lane++)
+        result = attach_locked(protocol, lane, 0);
     // While there are descriptors: socket() may have to wait on it when there are none left. Under
     // the lock: while a second one is made, the servers would ring it instead of the first.
     if (result == 0)

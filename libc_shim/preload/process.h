@@ -14,8 +14,8 @@ extern struct nt_sock_context nt_context;
 // What the constructor does, for calls that come before it; cheap when it has been done.
 void nt_process_start(void);
 
-// Attaches an area of that protocol (IPPROTO_TCP, IPPROTO_UDP) unless there is one: 0, -ENETDOWN if
-// the host is gone, or the error that the host named.
+// Attaches an area, with each of its servers, of that protocol (IPPROTO_TCP, IPPROTO_UDP) unless
+// there is one: 0, -ENETDOWN if the host is gone, or the error that the host named.
 int nt_process_attach(uint32_t protocol);
 // Attaches one more where the socket, just made, has one of the last slots of the newest.
 void nt_process_grow(const struct nt_sock *sock);

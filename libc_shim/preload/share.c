@@ -381,7 +381,7 @@ static int join(struct nt_file *file, uint32_t listener)
     nt_control_prepare(&call, NT_CTL_JOIN);
     call.message.protocol = IPPROTO_TCP;
     call.message.slot = listener;
-    nt_numbers_yield(2);
+    nt_numbers_yield(2 * nt_load_relaxed(&nt_context.lanes));
     int result = nt_control_do(&call);
     if (result != 0)
         return result;

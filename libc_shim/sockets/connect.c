@@ -339,6 +339,40 @@ static int accept_others(struct nt_sock *sock, struct nt_sock *accepted,
     return -EAGAIN;
 }
 
+// One lane's accept ring.
+static int accept_here(struct nt_sock *sock, struct nt_sock *accepted, struct nt_sock_wake *wake)
+{
+    struct nt_accept_offer offer;
+    for (uint32_t i = 0; i < sock->listener->entries; i++) {
+        if (!nt_listener_find(sock->listener, sock->area->view.number, &offer))
+            break;
+        struct nt_sock_area *area = own_area(sock, &offer.entry);
+        if (NT_UNLIKELY(area == NULL))
+            return accept_others(sock, accepted, &offer, wake);
+        if (claim_own(sock, accepted, area, &offer, wake))
+            return 0;
+    }
+    return -EAGAIN;
+}
+
+// All lanes' rings, in turn: each accept() begins with the next one.
+static int accept_in_lanes(struct nt_sock *sock, struct nt_sock *accepted,
+                           struct nt_sock_wake *wake)
+{
+    uint32_t turn = __atomic_fetch_add(&sock->accept_turn, 1u, __ATOMIC_RELAXED);
+    struct nt_sock *lane[NT_SOCK_LANES_MAX];
+    uint32_t count = 0;
+    for (struct nt_sock *part = sock; part != NULL && count < NT_SOCK_LANES_MAX;
+         part = nt_load_acquire(&part->beside))
+        lane[count++] = part;
+    int result = -EAGAIN;
+    for (uint32_t i = 0; i < count && result != 0; i++) {
+        nt_sock_accepting(lane[i]);
+        result = accept_here(lane[(turn + i) % count], accepted, wake);
+    }
+    return result;
+}
+
 int nt_sock_accept(struct nt_sock_context *context, struct nt_sock *sock, struct nt_sock *accepted,
                    struct sockaddr *address, socklen_t *length, struct nt_sock_wake *wake)
 {
@@ -350,19 +384,8 @@ int nt_sock_accept(struct nt_sock_context *context, struct nt_sock *sock, struct
     if (nt_load_acquire(&sock->phase) != NT_SOCK_LISTENING)
         return -EINVAL;
     nt_sock_accepting(sock);
-    int result = -EAGAIN;
-    struct nt_accept_offer offer;
-    for (uint32_t i = 0; result == -EAGAIN && i < sock->listener->entries; i++) {
-        if (!nt_listener_find(sock->listener, sock->area->view.number, &offer))
-            break;
-        struct nt_sock_area *area = own_area(sock, &offer.entry);
-        if (NT_UNLIKELY(area == NULL)) {
-            result = accept_others(sock, accepted, &offer, wake);
-            break;
-        }
-        if (claim_own(sock, accepted, area, &offer, wake))
-            result = 0;
-    }
+    int result = NT_LIKELY(sock->beside == NULL) ? accept_here(sock, accepted, wake)
+                                                 : accept_in_lanes(sock, accepted, wake);
     if (result == 0 && address != NULL && length != NULL)
         nt_endpoint_to_sockaddr(&accepted->peer, sock->family, address, length);
     return result;

@@ -124,6 +124,12 @@ static inline void nt_sock_accepting(const struct nt_sock *sock)
         nt_store_relaxed(&sock->program->accepting, 1u);
 }
 
+// lanes.c: all parts of a listening socket.
+void nt_sock_copy_options(struct nt_sock *part, const struct nt_sock *sock);
+bool nt_sock_has_pending(const struct nt_sock *sock);
+uint32_t nt_sock_events_of_all(const struct nt_sock *sock);
+void nt_sock_accepting_in_all(const struct nt_sock *sock);
+
 // slot.c
 void nt_sock_look(const struct nt_sock *sock, struct nt_sock_view *view);
 // Reports the pending error once: the errno, or 0.

@@ -36,6 +36,7 @@ void nt_sock_init(struct nt_sock *sock, int family, int type)
     sock->phase_before = NT_SOCK_CLOSED;
     sock->left_error = 0;
     sock->listener = NULL;
+    sock->beside = NULL;
     memset(&sock->bound_to, 0, sizeof sock->bound_to);
     memset(&sock->peer, 0, sizeof sock->peer);
     nt_sock_options_init(sock);

@@ -237,6 +237,8 @@ int nt_sock_setsockopt(struct nt_sock *sock, int level, int name, const void *va
     nt_sock_lock(sock);
     int result =
         sock->phase == NT_SOCK_CLOSED ? -EBADF : set_locked(sock, level, name, value, length, wake);
+    for (struct nt_sock *part = sock->beside; part != NULL; part = part->beside)
+        nt_sock_copy_options(part, sock);
     nt_sock_unlock(sock);
     return result;
 }

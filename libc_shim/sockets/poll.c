@@ -12,7 +12,7 @@ enum {
 static uint32_t poll_stream(struct nt_sock *sock, const struct nt_sock_view *view)
 {
     if (view->state == NT_TCP_LISTEN)
-        return nt_listener_has_open(sock->listener) ? READABLE : 0;
+        return nt_sock_has_pending(sock) ? READABLE : 0;
     uint32_t mask = 0;
     if (view->shutdown == NT_SHUT_BOTH || view->state == NT_TCP_CLOSE)
         mask |= POLLHUP;
@@ -62,6 +62,8 @@ uint32_t nt_sock_poll(struct nt_sock *sock)
 
 uint32_t nt_sock_events(const struct nt_sock *sock)
 {
+    if (NT_UNLIKELY(nt_load_relaxed(&sock->phase) == NT_SOCK_LISTENING))
+        return nt_sock_events_of_all(sock);
     return nt_load_acquire(&sock->server->events);
 }
 
@@ -91,8 +93,12 @@ bool nt_sock_is_edge(const struct nt_sock *sock, const struct nt_sock_seen *befo
 
 void nt_sock_set_queue(struct nt_sock *sock, uint32_t number)
 {
-    if (nt_load_relaxed(&sock->phase) == NT_SOCK_LISTENING)
-        nt_sock_accepting(sock); // whoever polls it will accept (Fastsocket §3.2.1)
+    if (nt_load_relaxed(&sock->phase) == NT_SOCK_LISTENING) {
+        nt_sock_accepting_in_all(sock); // whoever polls it will accept (Fastsocket §3.2.1)
+        for (struct nt_sock *part = nt_load_acquire(&sock->beside); part != NULL;
+             part = nt_load_acquire(&part->beside))
+            nt_store_relaxed(&part->program->queue, (uint16_t)number);
+    }
     nt_store_relaxed(&sock->program->queue, (uint16_t)number);
     nt_fence(); // before the caller looks at the level (area.h, "Telling each other")
 }

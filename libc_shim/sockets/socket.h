@@ -28,6 +28,7 @@
 #include "libc_shim/sockets/address.h"
 #include "libc_shim/sockets/context.h"
 #include "libc_shim/sockets/queue.h"
+#include "newtos_py/kernel/control.h"
 #include "newtos_py/kernel/listener.h"
 
 #ifndef NT_CDEF
@@ -86,6 +87,9 @@ struct nt_sock {
     struct nt_endpoint bound_to; // with this name
     struct nt_endpoint peer;     // that connect() or accept() named
     void *user;                  // the caller's
+    struct nt_sock *beside;      // listening: what it is in the next lane (lanes.c)
+    uint32_t accept_turn;        // with which of them accept() begins
+    uint32_t pad2;
     uint64_t kept_bits;
     int32_t kept[24]; // NT_SOCK_KEPT_MAX
 };
@@ -186,6 +190,13 @@ int nt_sock_bind_check(struct nt_sock *sock, const struct sockaddr *address, soc
 void nt_sock_bound(struct nt_sock *sock, const struct nt_endpoint *local);
 int nt_sock_listen_check(struct nt_sock *sock);
 void nt_sock_listening(struct nt_sock *sock, struct nt_listener *listener);
+// What a listening socket is in a further lane, as the answers to LISTEN and JOIN say: `part`
+// (zeroed, or closed; its `user` the same) becomes a part of it; `listener` as above. To be done
+// before nt_sock_listening() of the socket itself. -EBADF: no such area or slot.
+int nt_sock_add_part(struct nt_sock_context *context, struct nt_sock *sock, struct nt_sock *part,
+                     const struct nt_beside *where, struct nt_listener *listener);
+// Closes one of its parts, which is the caller's again; NULL: there is none.
+struct nt_sock *nt_sock_take_part(struct nt_sock *sock, struct nt_sock_wake *wake);
 // Makes `sock` (zeroed, or closed) of the slot that NT_CTL_JOIN answered: a socket that another
 // process made listen. -EBADF: no such area or slot. nt_sock_listening() follows.
 int nt_sock_joined(struct nt_sock_context *context, struct nt_sock *sock, int family, uint32_t area,

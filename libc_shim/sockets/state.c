@@ -15,6 +15,7 @@ void nt_sock_child(struct nt_sock *sock)
     sock->area = NULL;
     sock->program = NULL;
     sock->listener = NULL;
+    sock->beside = NULL;
 }
 
 void nt_sock_share(struct nt_sock *sock)

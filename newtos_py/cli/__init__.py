@@ -15,7 +15,7 @@ from newtos_py import __version__
 from newtos_py.errors import NewtosError
 
 # In the order in which --help shows them.
-COMMANDS = ("demo", "boot", "run", "ps", "ss", "pcap", "down", "clean", "bench")
+COMMANDS = ("demo", "boot", "run", "ps", "ss", "counters", "pcap", "down", "clean", "bench")
 
 
 class FailureError(click.ClickException):

@@ -103,11 +103,20 @@ struct nt_shared_socket {
     uint32_t generation;
 };
 
+// What a listening socket is in a further lane; in the text of the replies to LISTEN and JOIN, with
+// two descriptors each behind those of the lane that its own slot is in.
+struct nt_beside {
+    uint32_t area;
+    uint32_t slot;
+    uint32_t generation;
+    uint32_t entries;
+};
+
 enum {
     NT_CTL_MAGIC = 0x4e544354,
     NT_CTL_VERSION = 2,
     NT_CTL_TEXT_BYTES = 3968,
-    NT_CTL_FDS_MAX = 8,
+    NT_CTL_FDS_MAX = 16, // a listening socket of 8 lanes
 };
 
 struct nt_control_message {

@@ -305,10 +305,11 @@ class KeepQueue:
 
 @dataclass(frozen=True, slots=True)
 class KeepListener:
-    """Hold a listener region and map it in its TCP server."""
+    """Hold a listener region and map it in its lane's TCP server."""
 
     number: int
     listener: int
+    lane: int
     entries: int
     ring: Fd
     claims: Fd

@@ -17,12 +17,13 @@ enum nt_server_request_kind {
                          // still hold the listener
     NT_REQ_AREA_DEAD =
         4, // area: its program is gone; reset or finish its connections. Answered when drained
-    NT_REQ_AREA_NEW = 5, // area, slot = whose it is, a number of the program (0: it has no other),
-                         // arg = its pid, for observers: mapped now; grant slots
-    NT_REQ_MOVE = 6,     // area, slot, generation, arg = to which area -> area, slot, generation
-    NT_REQ_MOVED = 7,    // area, slot, generation (those that MOVE answered) -> error
-    NT_REQ_JOIN = 8,     // area, arg = listener number -> area, slot, generation of its own
-    NT_REQ_HOLD = 9,     // arg = listener number, options = 1: hold it, 0: no longer
+    NT_REQ_AREA_NEW = 5,  // area, slot = whose it is, a number of the program (0: it has no other),
+                          // arg = its pid, for observers: mapped now; grant slots
+    NT_REQ_MOVE = 6,      // area, slot, generation, arg = to which area -> area, slot, generation
+    NT_REQ_MOVED = 7,     // area, slot, generation (those that MOVE answered) -> error
+    NT_REQ_JOIN = 8,      // area, arg = listener number -> area, slot, generation of its own
+    NT_REQ_HOLD = 9,      // arg = listener number, options = 1: hold it, 0: no longer
+    NT_REQ_MAY_BIND = 10, // endpoint, options -> endpoint, error: as BIND would answer
 };
 
 // Areas. A program may have several: what is offered to its listening socket is bound to a slot of
@@ -36,6 +37,11 @@ enum nt_server_request_kind {
 // nothing is left of it. With arg 1 (shutdown(2)) it ends for all: `closed` in the region's header
 // says so, and each member's slot becomes GRANTED. The HOLD that lets go of one without members
 // is answered when nothing is left, too.
+//
+// Lanes. With several TCP servers, a socket is bound in the lane that its slot is in, after the
+// others were asked whether it MAY_BIND there, too; and it listens in all of them, as a listener of
+// its own in each, with a member's slot each: JOIN with an endpoint makes one where there is none
+// of that number (options: those of the slot).
 //
 // Errors: EBADF: no such slot, area or listener; ENOBUFS: no slot is left in the area.
 

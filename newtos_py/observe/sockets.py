@@ -5,13 +5,15 @@ read-only here; what an observer does can't disturb a host. A server that is dea
 restarted still has its arena, so its sockets show all the same.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 
 from newtos_py.kernel.region import unmap_memory
 from newtos_py.kernel.server import Memory
-from newtos_py.kernel.sockets import SocketInfo
+from newtos_py.kernel.sockets import SocketInfo, SocketState
 from newtos_py.observe.attach import has_region, map_host_region
 from newtos_py.rs.records import HostRecord
 from newtos_py.rs.specs import load_spec
@@ -22,7 +24,27 @@ Reader = Callable[[Memory], Iterable[SocketInfo]]
 
 
 def host_sockets(record: HostRecord) -> Iterator[SocketInfo]:
-    """Read all sockets of a host; RegionError if it stops meanwhile."""
+    """Read all sockets of a host; RegionError if it stops meanwhile.
+
+    A socket listens in every lane, but is one: its accept queues are added up.
+    """
+    listening: dict[tuple[object, ...], SocketInfo] = {}
+    counts: Counter[tuple[object, ...]] = Counter()
+    for role, info in _server_sockets(record):
+        if info.state is not SocketState.LISTEN:
+            yield info
+            continue
+        # SO_REUSEPORT: a program may have several of one name. The nth in each lane are one.
+        name = (info.protocol, info.local, info.pid)
+        nth = (*name, counts[*name, role])
+        counts[*name, role] += 1
+        before = listening.get(nth)
+        recv_q = info.recv_q + (before.recv_q if before is not None else 0)
+        listening[nth] = replace(info, recv_q=recv_q)
+    yield from listening.values()
+
+
+def _server_sockets(record: HostRecord) -> Iterator[tuple[str, SocketInfo]]:
     for server in record.servers:
         role = arena_role(server.role)
         reader = find_reader(server.role)
@@ -30,7 +52,8 @@ def host_sockets(record: HostRecord) -> Iterator[SocketInfo]:
             continue
         memory = map_host_region(record, role)
         try:
-            yield from reader(memory)
+            for info in reader(memory):
+                yield server.role, info
         finally:
             unmap_memory(memory)
 

@@ -293,7 +293,8 @@ class Host:
                 ]
             case m.KeepListener():
                 store.keep(message)
-                answers = self._ask_lanes(listener_part(message))
+                role = store.listener_role(message)
+                answers = [self._by_role[role].ask(role, listener_part(message))]
             case m.DropProgram():
                 store.drop_program(message.program)
                 return message.number, []
@@ -301,8 +302,13 @@ class Host:
                 store.drop_area(message.area)
                 answers = [each.ask(role, m.AreaGone(0, message.area)) for role, each in others]
             case m.DropListener():
+                listener = store.listener(message.listener)
+                answers = []
+                if listener is not None:
+                    role = store.listener_role(listener)
+                    gone = m.ListenerGone(0, message.listener)
+                    answers = [self._by_role[role].ask(role, gone)]
                 store.drop_listener(message.listener)
-                answers = self._ask_lanes(m.ListenerGone(0, message.listener))
             case _:
                 raise AssertionError(f"a server said {message!r}")
         return message.number, answers
@@ -312,9 +318,6 @@ class Host:
         for problem in problems:
             self.log.line("rs", problem)
         self._by_role[wiring.SYSCALL].send(m.Done(number, "; ".join(problems)))
-
-    def _ask_lanes(self, message: m.Part) -> list[asyncio.Future[str]]:
-        return [self._by_role[role].ask(role, message) for role in wiring.tcp_servers_of(self.plan)]
 
 
 def describe_status(status: int) -> str:

@@ -84,13 +84,13 @@ class Store:
             return
         for area in self._areas.values():
             yield from self.area_parts(area, role)
-        if role in self._tcp_servers:
-            for listener in self._listeners.values():
+        for listener in self._listeners.values():
+            if role == self.listener_role(listener):
                 yield listener_part(listener)
 
     def area_parts(self, area: m.KeepArea, role: str) -> Iterator[m.Part]:
         """What a server other than the syscall server is handed of an area."""
-        serves = role in self.transports(area.protocol)
+        serves = role == self.area_role(area)
         if not serves and role in (*self._tcp_servers, wiring.UDP):
             return
         yield m.AreaPart(
@@ -111,12 +111,20 @@ class Store:
     def queue_parts(self, queue: m.KeepQueue, role: str) -> Iterator[m.Part]:
         """What a server is handed of an event queue: a part for each area it serves."""
         for area in self._areas.values():
-            if area.program == queue.program and role in self.transports(area.protocol):
+            if area.program == queue.program and role == self.area_role(area):
                 yield m.QueuePart(0, area.area, queue.queue, queue.doorbell)
 
-    def transports(self, protocol: int) -> tuple[str, ...]:
-        """Who serves areas of a protocol."""
-        return self._tcp_servers if protocol == TCP else (wiring.UDP,)
+    def area_role(self, area: m.KeepArea) -> str:
+        """Who serves an area."""
+        return self._tcp_servers[area.lane] if area.protocol == TCP else wiring.UDP
+
+    def listener_role(self, listener: m.KeepListener) -> str:
+        """Who serves a listener region."""
+        return self._tcp_servers[listener.lane]
+
+    def listener(self, number: int) -> m.KeepListener | None:
+        """The listener region of a number."""
+        return self._listeners.get(number)
 
 
 def listener_part(listener: m.KeepListener) -> m.ListenerPart:

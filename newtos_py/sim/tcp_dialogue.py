@@ -16,10 +16,11 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 from newtos_py.errors import NewtosError
-from newtos_py.kernel.server import InterfaceConfig, LocalAddress, NetConfig
+from newtos_py.kernel.server import InterfaceConfig, LocalAddress, NetConfig, SteeringConfig
 from newtos_py.libc_shim.sockets._sockets import ffi as shim
 from newtos_py.libc_shim.sockets.program import Area, Program, Queue, Socket
 from newtos_py.net import netconf
@@ -120,7 +121,7 @@ class Dialogue:
 
     def __init__(
         self, crash_at: int = 0, gso_max: int = 0, mtu: int = MTU, seed: int = 1,
-        *, csum_valid: bool = False,
+        *, csum_valid: bool = False, lanes: int = 1,
     ) -> None:  # fmt: skip
         self.crash_at = crash_at
         # Peers' segments come as from a driver that vouches for their checksums.
@@ -132,7 +133,9 @@ class Dialogue:
         self._step = lib.nt_sim_host_step
         address, bits = pack_prefix(f"{OURS}/24")
         interface = InterfaceConfig(0, "wire", bytes(6), mtu, gso_max, csum_tx=True)
-        net = NetConfig((interface,), (LocalAddress(address, bits, 0),), ())
+        # This engine is lane 0's.
+        self.steering = SteeringConfig("rss", lanes, bytes(range(40)))
+        net = NetConfig((interface,), (LocalAddress(address, bits, 0),), (), self.steering)
         conf = ffi.from_buffer(netconf.to_bytes(net))
         config = {"netconf": conf, "netconf_bytes": len(conf), "seed": seed, "shape": SHAPE}
         self.host = ffi.gc(
@@ -239,6 +242,16 @@ class Dialogue:
             packet = packets.parse_ipv4(raw)
             segment = Segment.unpack(packet, self._packet.gso_size)
             self.heard(packet.dst, segment.dst_port).append(segment)
+
+    def steered(self) -> list[tuple[int, str, int, bool]]:
+        """What IP was told of connections since the last look: port, peer, its port, here."""
+        self.run()
+        steer = ffi.new("struct nt_steer *")
+        found = []
+        while lib.nt_sim_host_take_steer(self.host, steer):
+            peer = str(ip_address(bytes(steer.remote)[12:]))
+            found.append((steer.local_port, peer, steer.remote_port, bool(steer.here)))
+        return found
 
     # -- The syscall server's side --
 

@@ -46,6 +46,8 @@ struct nt_sim_host {
     struct nt_regions regions; // areas, to gather from
     struct area area[NT_SIM_AREAS];
     struct listener listener[NT_SIM_LISTENERS];
+    struct nt_steer steer[NT_SIM_STEERS]; // what IP was told of connections, in order
+    uint32_t steer_count;
     bool hold_fences;
     uint64_t fence_seen;
     jmp_buf crash;
@@ -357,6 +359,12 @@ bool nt_sim_host_collect(struct nt_sim_host *host, struct nt_sim_packet *packet)
             pass_fence(host, desc.arg);
             continue;
         }
+        if (desc.kind == NT_DESC_STEER) {
+            nt_assert(desc.inline_len == sizeof(struct nt_steer));
+            nt_assert(host->steer_count < NT_SIM_STEERS);
+            memcpy(&host->steer[host->steer_count++], desc.data, sizeof(struct nt_steer));
+            continue;
+        }
         nt_assert(desc.kind == NT_DESC_SEGMENT && desc.l4_offset == NT_TX_META_BYTES);
         int64_t len = nt_regions_gather(&host->regions, &desc, desc.l4_offset,
                                         packet->data + NT_IPV4_HEADER_BYTES,
@@ -367,6 +375,16 @@ bool nt_sim_host_collect(struct nt_sim_host *host, struct nt_sim_packet *packet)
         finish_packet(&desc, packet, (uint32_t)len);
         return true;
     }
+}
+
+bool nt_sim_host_take_steer(struct nt_sim_host *host, struct nt_steer *steer)
+{
+    if (host->steer_count == 0)
+        return false;
+    *steer = host->steer[0];
+    host->steer_count--;
+    memmove(host->steer, host->steer + 1, host->steer_count * sizeof(*steer));
+    return true;
 }
 
 uint32_t nt_sim_host_buffers_out(struct nt_sim_host *host)

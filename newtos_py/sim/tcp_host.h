@@ -15,6 +15,7 @@
 
 enum {
     NT_SIM_AREAS = 4,
+    NT_SIM_STEERS = 64,
     NT_SIM_LISTENERS = 4,
     NT_SIM_SLOTS = 64, // an area
     NT_SIM_RING_SLOTS = 256,
@@ -70,6 +71,8 @@ bool nt_sim_host_deliver(struct nt_sim_host *host, const uint8_t *packet, uint32
 bool nt_sim_host_push_desc(struct nt_sim_host *host, const struct nt_desc *desc, bool whole);
 // The next packet that goes out, gathered, checksums complete. False: none. Fences are passed.
 bool nt_sim_host_collect(struct nt_sim_host *host, struct nt_sim_packet *packet);
+// The next thing that IP was told of a connection's lane. False: none.
+bool nt_sim_host_take_steer(struct nt_sim_host *host, struct nt_steer *steer);
 // Holds fences back (true) or passes all there were (false).
 void nt_sim_host_hold_fences(struct nt_sim_host *host, bool hold);
 uint32_t nt_sim_host_buffers_out(struct nt_sim_host *host);

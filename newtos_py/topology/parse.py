@@ -24,6 +24,7 @@ from newtos_py.topology.model import (
     IdleTunables,
     Placement,
     Route,
+    Steering,
     Tap,
     Topology,
     Wire,
@@ -35,6 +36,7 @@ from newtos_py.topology.source import (
     kind_of,
     open_document,
     section_at,
+    suggest,
     text_at,
     whole_at,
 )
@@ -51,6 +53,8 @@ HOST_KEYS = (
     "cores",
     "connections",
     "idle",
+    "lanes",
+    "steering",
     "placement",
 )
 TAP_KEYS = ("device", "peer")
@@ -69,6 +73,8 @@ _OTHER_INTERFACES = ("lo", "tap")
 _DEVICE = re.compile(r"[^\s/:%]{1,15}")
 _MAX_SEED = 2**63 - 1
 _MAX_CORE = 4095
+# servers/ip/engine.h: NT_IP_LANES.
+_MAX_LANES = 8
 _MAX_YIELDS = 1_000_000
 _MAX_US = 1_000_000
 # sched_setattr takes slices from 0.1 ms to 100 ms.
@@ -143,7 +149,17 @@ def _host(section: Section, idle: IdleTunables) -> Host:
         idle=_idle(section, idle),
         placement=_placement(section) if "placement" in section else Placement(),
         connections=_connections(section),
+        lanes=section.whole("lanes", 1, _MAX_LANES) if "lanes" in section else 1,
+        steering=_steering(section) if "steering" in section else Steering.RSS,
     )
+
+
+def _steering(section: Section) -> Steering:
+    text = section.text("steering", '"rss"')
+    names = [each.value for each in Steering]
+    if text not in names:
+        raise section.error("steering", f'there is no steering "{text}"', suggest(text, names))
+    return Steering(text)
 
 
 def _addresses(section: Section) -> tuple[Address, ...]:

@@ -4,6 +4,7 @@ import errno
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
+from newtos_py.servers.syscall.binding import Binder
 from newtos_py.servers.syscall.callers import Callers
 from newtos_py.servers.syscall.control import ControlMessage, Reply
 from newtos_py.servers.syscall.keeper import Keeper, KeepError
@@ -11,6 +12,7 @@ from newtos_py.servers.syscall.listening import Listening
 from newtos_py.servers.syscall.memory import make_area
 from newtos_py.servers.syscall.names import interface_lines, resolve
 from newtos_py.servers.syscall.program import AreaKey, Program
+from newtos_py.servers.syscall.roles import Roles
 from newtos_py.servers.syscall.sharing import Sharing
 from newtos_py.servers.syscall.transactions import Transactions
 from newtos_py.servers.syscall.transport import Request
@@ -23,9 +25,6 @@ from newtos_py.kernel.memfd import reopen_read_only
 from newtos_py.kernel.server import ServerContext
 
 Fds = tuple[int, ...]
-
-# Servers of a protocol.
-_LANES = 1
 
 
 # None: there is no reply.
@@ -42,16 +41,18 @@ class Calls:
         keeper: Keeper,
         transactions: Transactions,
         listening: Listening,
-        roles: Mapping[int, str],
+        roles: Roles,
+        binder: Binder,
         programs: Mapping[int, Program],
         nobody: Program,
         sharing: Sharing,
     ) -> None:
-        """`roles` are the servers by protocol, `programs` all that are connected."""
+        """`programs` are all that are connected."""
         self._context = context
         self._keeper = keeper
         self._transactions = transactions
         self._roles = roles
+        self._binder = binder
         self._programs = programs
         self._nobody = nobody
         self._sharing = sharing
@@ -95,11 +96,12 @@ class Calls:
     # -- Memory ------------------------------------------------------------------------------
 
     async def _attach(self, program: Program, message: ControlMessage, _fds: Fds) -> Reply:
-        role = self._roles.get(message.protocol)
-        if role is None:
+        lanes = self._roles.lanes(message.protocol)
+        if lanes == 0:
             return Reply(message.failed(errno.EPROTONOSUPPORT))
-        if message.lane >= _LANES:
+        if message.lane >= lanes:
             return Reply(message.failed(errno.EINVAL))
+        role = self._roles.of(message.protocol, message.lane)
         key = AreaKey(message.protocol, message.lane, message.nth)
         area = program.areas.get(key)
         if area is None:
@@ -126,7 +128,7 @@ class Calls:
             neighbour.doorbell,
             neighbour.status_fd,
         )
-        answer = replace(message, area=area.area, arg=area.slots, lanes=_LANES)
+        answer = replace(message, area=area.area, arg=area.slots, lanes=lanes)
         return Reply(answer, descriptors, temporary=(server,))
 
     async def renew_area(self, role: str, area: m.KeepArea) -> None:
@@ -154,7 +156,7 @@ class Calls:
         area = make_area(program.number, program.pid, number, key)
         program.add_area(area)
         await self._keeper.do(area)
-        await self.renew_area(self._roles[protocol], area)
+        await self.renew_area(self._roles.of(protocol, lane), area)
         return True
 
     # -- Sockets that several programs hold ----------------------------------------------------
@@ -198,8 +200,7 @@ class Calls:
             options=message.options,
             endpoint=message.endpoint,
         )
-        role = self._roles[message.protocol]
-        done = await self._transactions.do(program.number, message.number, role, request)
+        done = await self._binder.bind(program.number, message.number, area, request)
         return Reply(replace(message, error=done.error, endpoint=done.endpoint))
 
     # -- Names of hosts ------------------------------------------------------------------------

@@ -30,6 +30,8 @@ class Listeners:
     def __init__(self) -> None:
         self._kept: dict[int, m.KeepListener] = {}
         self._members: dict[int, list[Owner]] = {}
+        # What a socket is in further lanes: its number in the lane that its slot is in.
+        self._homes: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -38,11 +40,27 @@ class Listeners:
         """Enter a region; its owner is known, or will be restored."""
         self._kept[listener.listener] = listener
 
-    def claim(self, owner: Owner) -> int:
-        """Choose a number for a new region of `owner`: the lowest that is free."""
-        number = next(i for i in range(len(self._members) + 1) if i not in self._members)
-        self._members[number] = [owner]
+    def claim(self, *owners: Owner, home: int | None = None) -> int:
+        """Choose a number for a new region: the lowest that is free.
+
+        `home` is the number of the same socket in the lane that its slot is in; None: this is it.
+        """
+        used = {*self._members, *self._homes.values()}
+        number = next(i for i in range(len(used) + 1) if i not in used)
+        self._members[number] = list(owners)
+        if home is not None:
+            self._homes[number] = home
         return number
+
+    def home(self, number: int) -> int:
+        """The number of the same socket in the lane that its slot is in."""
+        return self._homes.get(number, number)
+
+    def beside(self, home: int) -> list[m.KeepListener]:
+        """The regions of a socket in further lanes, by lane."""
+        numbers = [number for number, other in self._homes.items() if other == home]
+        found = [self._kept[number] for number in numbers if number in self._kept]
+        return sorted(found, key=lambda listener: listener.lane)
 
     def join(self, number: int, owner: Owner) -> None:
         """Enter a further member."""
@@ -82,6 +100,7 @@ class Listeners:
     def remove(self, number: int) -> None:
         """Forget a region and close its descriptors."""
         self._members.pop(number, None)
+        self._homes.pop(number, None)
         kept = self._kept.pop(number, None)
         if kept is not None:
             close_all((kept.ring.number, kept.claims.number))
@@ -89,7 +108,7 @@ class Listeners:
     def note(self, number: int) -> tuple[str, str]:
         """The note, key and text, that says to whom a region belongs."""
         members = [[each.area, each.slot, each.generation] for each in self._members[number]]
-        return _key(number), json.dumps(members)
+        return _key(number), json.dumps([self.home(number), members])
 
     def no_note(self, number: int) -> tuple[str, str]:
         """The note that removes it."""
@@ -98,9 +117,11 @@ class Listeners:
     def restore(self, key: str, text: str) -> None:
         """Take up a note of a former generation."""
         match json.loads(text):
-            case list(members) if key.startswith(_NOTE):
+            case [int(home), list(members)] if key.startswith(_NOTE):
                 number = int(key.removeprefix(_NOTE))
                 self._members[number] = [Owner(*each) for each in members]
+                if home != number:
+                    self._homes[number] = home
             case _:
                 raise NewtosError(f"no note of a listener: {key}={text!r}")
 

@@ -8,10 +8,11 @@ MOVE is asked for again, which answers the same; after that, the rest is done ag
 """
 
 import errno
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 from newtos_py.servers.syscall.control import Endpoint
 from newtos_py.servers.syscall.program import Program
+from newtos_py.servers.syscall.roles import Roles
 from newtos_py.servers.syscall.shares import Place, Shared, Shares
 from newtos_py.servers.syscall.slots import (
     close_slot,
@@ -35,7 +36,7 @@ class Mover:
         self,
         shares: Shares,
         ask: _Ask,
-        roles: Mapping[int, str],
+        roles: Roles,
         find: Callable[[int], Program | None],
         ring: Callable[[str], None],
     ) -> None:
@@ -58,7 +59,7 @@ class Mover:
         taker = self._find(program)
         # A connection stays in its lane.
         areas = taker.areas_of(shared.protocol, old.lane) if taker is not None else []
-        role = self._roles[shared.protocol]
+        role = self._roles.of(shared.protocol, old.lane)
         error = errno.ENOTCONN
         for area in areas:
             request = Request(
@@ -88,7 +89,8 @@ class Mover:
         new = self._area_at(target, shared.protocol)
         if old is not None and new is not None:
             copy_slot(old, shared.place.slot, new, target.slot, target.generation)
-        role = self._roles[shared.protocol]
+        lane = new.lane if new is not None else 0  # without an area it has no slot, in any lane
+        role = self._roles.of(shared.protocol, lane)
         # EBADF: it was done already, or the connection has ended; the program will see which.
         await self._ask(
             role, Request(0, lib.NT_REQ_MOVED, target.area, target.slot, target.generation)
@@ -118,7 +120,7 @@ class Mover:
         """Say CLOSE in a slot for a program that holds its socket no longer."""
         area = self._area_at(place, protocol)
         if area is not None and close_slot(area, place.slot, place.generation):
-            self._ring(self._roles[protocol])
+            self._ring(self._roles.of(protocol, area.lane))
 
     def _area_at(self, place: Place, protocol: int) -> m.KeepArea | None:
         program = self._find(place.program)

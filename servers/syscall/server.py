@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from newtos_py.servers.syscall.binding import Binder
 from newtos_py.servers.syscall.calls import Calls
 from newtos_py.servers.syscall.control import BadMessageError, Reply
 from newtos_py.servers.syscall.keeper import Keeper, KeepError
@@ -20,6 +21,7 @@ from newtos_py.servers.syscall.listening import Listening
 from newtos_py.servers.syscall.moves import Mover
 from newtos_py.servers.syscall.program import Program, open_process, peer_of
 from newtos_py.servers.syscall.pumps import Pump
+from newtos_py.servers.syscall.roles import Roles
 from newtos_py.servers.syscall.shares import NOBODY, Shares
 from newtos_py.servers.syscall.sharing import Sharing
 from newtos_py.servers.syscall.transactions import Transactions
@@ -32,7 +34,7 @@ from newtos_py.kernel.descriptors import close_all
 from newtos_py.kernel.doorbell import drain
 from newtos_py.kernel.link import Link
 from newtos_py.kernel.log import log
-from newtos_py.kernel.server import TCP, UDP, ServerContext, ServerSpec
+from newtos_py.kernel.server import ServerContext, ServerSpec
 
 COUNTERS = ("programs", "areas", "listeners", "requests", "refused_programs", "bad_messages")
 _PROGRAMS, _AREAS, _LISTENERS, _REQUESTS, _REFUSED, _BAD = range(len(COUNTERS))
@@ -47,8 +49,8 @@ class SyscallServer:
     def __init__(self, context: ServerContext, link: Link) -> None:
         self._context = context
         self._status: _C = ffi.cast("struct nt_status *", context.status.address)
-        self._roles = {TCP: "tcp0", UDP: "udp"}
-        self._transports = {role: Transport(context, role) for role in self._roles.values()}
+        self._roles = Roles(neighbour.role for neighbour in context.neighbours)
+        self._transports = {role: Transport(context, role) for role in self._roles.all()}
         self._programs: dict[int, Program] = {}
         # Has areas as a program has, for sockets whose program has ended.
         self._nobody = Program(NOBODY, 0, socket.socket(socket.AF_UNIX), None)
@@ -70,7 +72,7 @@ class SyscallServer:
             lambda role: self._transports[role].ring(),
         )
         self._listening = Listening(
-            self._keeper, self._transactions, self._listeners, self._shares, self._roles[TCP]
+            self._keeper, self._transactions, self._listeners, self._shares, self._roles
         )
         self._sharing = Sharing(
             self._shares,
@@ -89,6 +91,7 @@ class SyscallServer:
             transactions=self._transactions,
             listening=self._listening,
             roles=self._roles,
+            binder=Binder(self._transactions, self._roles),
             programs=self._programs,
             nobody=self._nobody,
             sharing=self._sharing,
@@ -240,7 +243,8 @@ class SyscallServer:
         await self._sharing.bury(program)
         for key, area in list(program.areas.items()):
             request = Request(0, lib.NT_REQ_AREA_DEAD, area.area)
-            await self._transactions.do_unnoted(self._roles[key.protocol], request)
+            role = self._roles.of(key.protocol, key.lane)
+            await self._transactions.do_unnoted(role, request)
             await self._listening.area_died(area.area)
             await self._keeper.do(m.DropArea(0, area.area))
             del program.areas[key]
@@ -297,7 +301,7 @@ class SyscallServer:
         publish_again = self._transactions.unanswered(message.role)
         for program in (self._nobody, *self._programs.values()):
             for area in program.areas.values():
-                if self._roles[area.protocol] == message.role:
+                if self._roles.of(area.protocol, area.lane) == message.role:
                     task = loop.create_task(self._calls.renew_area(message.role, area))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)

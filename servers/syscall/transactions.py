@@ -77,6 +77,11 @@ class Transactions:
             self._publish(known)
         return await self._reply(known.request.number)
 
+    def has_begun(self, program: int, control: int, kind: int) -> bool:
+        """Whether a request of a program has been given to a server, perhaps before a restart."""
+        known = self._by_program.get(program)
+        return known is not None and (known.control, known.request.kind) == (control, kind)
+
     async def do_unnoted(self, role: str, request: Request) -> Request:
         """Have a request done that may be done twice."""
         request = replace(request, number=self._next())

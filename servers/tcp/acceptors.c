@@ -54,6 +54,14 @@ struct nt_tcp_listener *nt_tcp_listener_numbered(struct nt_tcp_engine *tcp, uint
     return NULL;
 }
 
+bool nt_tcp_listener_is_here(const struct nt_tcp_engine *tcp, uint32_t number)
+{
+    for (uint32_t i = 0; i < tcp->config.shape.listeners; i++)
+        if (tcp->listener[i].state != NT_TCP_LISTENER_FREE && tcp->listener[i].number == number)
+            return true;
+    return false;
+}
+
 // -- Members -------------------------------------------------------------------------------------
 
 void nt_tcp_member_link(struct nt_tcp_engine *tcp, uint32_t binding)

@@ -511,6 +511,9 @@ void nt_tcp_listener_link(struct nt_tcp_engine *tcp, uint32_t index);
 struct nt_tcp_listener *nt_tcp_listener_find(struct nt_tcp_engine *tcp, const uint8_t addr[16],
                                              uint16_t port, const uint8_t remote_addr[16],
                                              uint16_t remote_port);
+bool nt_tcp_listener_is_here(const struct nt_tcp_engine *tcp, uint32_t number);
+uint32_t nt_tcp_listen_beside(struct nt_tcp_engine *tcp, uint32_t number, uint32_t area,
+                              const struct nt_endpoint *local, uint32_t options, uint32_t *binding);
 uint32_t nt_tcp_listen(struct nt_tcp_engine *tcp, uint32_t binding, uint32_t number,
                        uint32_t options);
 void nt_tcp_listener_unlink(struct nt_tcp_engine *tcp, uint32_t index);

@@ -73,6 +73,65 @@ static uint32_t free_listener(struct nt_tcp_engine *tcp)
     return NT_NO_INDEX;
 }
 
+// 0, with a listener of that name and number, not yet with a member; or an errno.
+static uint32_t open_listener(struct nt_tcp_engine *tcp, uint32_t number, const uint8_t addr[16],
+                              uint16_t port, uint32_t options, uint32_t *index)
+{
+    *index = free_listener(tcp);
+    if (*index == NT_NO_INDEX)
+        return ENOBUFS;
+    struct nt_tcp_listener *listener = &tcp->listener[*index];
+    nt_tcp_listener_touch(tcp, listener);
+    uint32_t mark = listener->mark;
+    *listener = (struct nt_tcp_listener){
+        .mark = mark,
+        .state = NT_TCP_LISTENER_OPEN,
+        .options = (uint8_t)options,
+        .port = port,
+        .area = NT_TCP_NO_AREA,
+        .number = number,
+    };
+    nt_addr_copy(listener->addr, addr);
+    tcp->listeners[*index] =
+        (struct nt_tcp_listener_private){.region = NT_NO_INDEX, .members = NT_NO_INDEX};
+    struct nt_listener *region = nt_tcp_listener_region(tcp, listener);
+    if (region == NULL) {
+        listener->state = NT_TCP_LISTENER_FREE;
+        return EINVAL;
+    }
+    listener->backlog = region->header->backlog;
+    // The region may have been another server generation's: go on where its tail is.
+    listener->accept_head = listener->accept_tail = region->header->tail;
+    tcp->listeners[*index].old_head = listener->accept_head;
+    nt_store_relaxed(&region->header->number, number);
+    nt_txn_crash_point(&tcp->txn);
+    return 0;
+}
+
+// The part in this lane of a socket that listens in another one, too: its binding, a slot of
+// `area`, and 0 or an errno.
+uint32_t nt_tcp_listen_beside(struct nt_tcp_engine *tcp, uint32_t number, uint32_t area,
+                              const struct nt_endpoint *local, uint32_t options, uint32_t *binding)
+{
+    uint32_t index;
+    *binding = NT_NO_INDEX;
+    if (area >= NT_TCP_AREAS || tcp->area[area].state != NT_TCP_AREA_LIVE)
+        return EBADF;
+    if (nt_tcp_check_bind(tcp, local->addr, local->port, options | NT_OPTION_REUSEADDR, NULL) != 0)
+        return EADDRINUSE;
+    *binding = nt_tcp_slot_take(tcp, area);
+    if (*binding == NT_NO_INDEX)
+        return ENOBUFS;
+    uint32_t error = open_listener(tcp, number, local->addr, local->port, options, &index);
+    if (error != 0) {
+        nt_tcp_slot_free(tcp, *binding, false);
+        return error;
+    }
+    nt_tcp_member_add(tcp, &tcp->listener[index], *binding);
+    nt_tcp_listener_link(tcp, index);
+    return 0;
+}
+
 static const uint8_t any_v4[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0};
 
 // The slot is GRANTED, or names a bound TCB, or listens already (a new backlog). 0 or an errno.
@@ -97,35 +156,10 @@ uint32_t nt_tcp_listen(struct nt_tcp_engine *tcp, uint32_t binding, uint32_t num
     options |= bound != NULL ? bound->options : 0;
     if (port == 0 || nt_tcp_check_bind(tcp, addr, port, options | NT_OPTION_REUSEADDR, bound) != 0)
         return EADDRINUSE;
-    uint32_t index = free_listener(tcp);
-    if (index == NT_NO_INDEX)
-        return ENOBUFS;
-    struct nt_tcp_listener *listener = &tcp->listener[index];
-    nt_tcp_listener_touch(tcp, listener);
-    uint32_t mark = listener->mark;
-    *listener = (struct nt_tcp_listener){
-        .mark = mark,
-        .state = NT_TCP_LISTENER_OPEN,
-        .options = (uint8_t)options,
-        .port = port,
-        .area = NT_TCP_NO_AREA,
-        .number = number,
-    };
-    nt_addr_copy(listener->addr, addr);
-    tcp->listeners[index] =
-        (struct nt_tcp_listener_private){.region = NT_NO_INDEX, .members = NT_NO_INDEX};
-    struct nt_listener *region = nt_tcp_listener_region(tcp, listener);
-    if (region == NULL) {
-        listener->state = NT_TCP_LISTENER_FREE;
-        return EINVAL;
-    }
-    listener->backlog = region->header->backlog;
-    // The region may have been another server generation's: go on where its tail is.
-    listener->accept_head = listener->accept_tail = region->header->tail;
-    tcp->listeners[index].old_head = listener->accept_head;
-    nt_store_relaxed(&region->header->number, number);
-    nt_txn_crash_point(&tcp->txn);
-    nt_tcp_member_add(tcp, listener, binding);
+    uint32_t index, error = open_listener(tcp, number, addr, port, options, &index);
+    if (error != 0)
+        return error;
+    nt_tcp_member_add(tcp, &tcp->listener[index], binding);
     if (bound != NULL) {
         nt_tcb_free(tcp, bound);
     }

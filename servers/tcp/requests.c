@@ -70,6 +70,17 @@ static uint32_t bind_socket(struct nt_tcp_engine *tcp, struct nt_request *reques
     return 0;
 }
 
+// What a bind in another lane asks this one.
+static uint32_t may_bind(struct nt_tcp_engine *tcp, struct nt_request *request)
+{
+    struct nt_endpoint *local = &request->endpoint;
+    if (local->port == 0)
+        local->port = nt_tcp_choose_bind_port(tcp, local->addr);
+    else
+        return nt_tcp_check_bind(tcp, local->addr, local->port, request->options, NULL);
+    return local->port == 0 ? EADDRINUSE : 0;
+}
+
 static uint32_t start_listening(struct nt_tcp_engine *tcp, const struct nt_request *request)
 {
     uint32_t binding = named_slot(tcp, request);
@@ -91,7 +102,11 @@ static bool stop_listening(struct nt_tcp_engine *tcp, struct nt_request *request
 
 static uint32_t join(struct nt_tcp_engine *tcp, struct nt_request *request)
 {
-    uint32_t binding, error = nt_tcp_join(tcp, request->arg, request->area, &binding);
+    uint32_t binding;
+    bool beside = request->endpoint.port != 0 && !nt_tcp_listener_is_here(tcp, request->arg);
+    uint32_t error = beside ? nt_tcp_listen_beside(tcp, request->arg, request->area,
+                                                   &request->endpoint, request->options, &binding)
+                            : nt_tcp_join(tcp, request->arg, request->area, &binding);
     if (error != 0)
         return error;
     request->area = (uint16_t)nt_tcp_binding_area(tcp, binding);
@@ -168,6 +183,9 @@ static bool handle(struct nt_tcp_engine *tcp, struct nt_request *request)
         return false;
     case NT_REQ_HOLD:
         return nt_tcp_hold(tcp, request);
+    case NT_REQ_MAY_BIND:
+        request->error = may_bind(tcp, request);
+        return false;
     }
     request->error = ENOSYS;
     return false;
@@ -179,7 +197,8 @@ static bool handle(struct nt_tcp_engine *tcp, struct nt_request *request)
 static bool bind_waits(struct nt_tcp_engine *tcp, const struct nt_request *request)
 {
     enum { STEPS_MAX = 64 }; // of a server that never comes to the end of a sweep
-    bool taken = request->kind == NT_REQ_BIND && request->error == EADDRINUSE;
+    bool binds = request->kind == NT_REQ_BIND || request->kind == NT_REQ_MAY_BIND;
+    bool taken = binds && request->error == EADDRINUSE;
     if (!taken || tcp->swept_for_bind || tcp->bind_waits == STEPS_MAX) {
         tcp->swept_for_bind = false;
         tcp->bind_waits = 0;

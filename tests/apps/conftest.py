@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -55,6 +55,8 @@ class Hosts:
     web: str
     client: str
     wire: str = ""
+    # Further keys of both hosts.
+    keys: str = ""
     log: list[Path] = field(default_factory=list)
 
     @property
@@ -76,8 +78,8 @@ class Hosts:
     def boot(self, wire: str = "") -> None:
         topology = self.directory / "two.toml"
         topology.write_text(
-            f'[host.{self.web}]\naddress = "{SERVER_ADDRESS}/24"\n'
-            f'[host.{self.client}]\naddress = "{CLIENT_ADDRESS}/24"\n'
+            f'[host.{self.web}]\naddress = "{SERVER_ADDRESS}/24"\n{self.keys}'
+            f'[host.{self.client}]\naddress = "{CLIENT_ADDRESS}/24"\n{self.keys}'
             f'[wire.lan]\nhosts = ["{self.web}", "{self.client}"]\n{wire}\n'
         )
         (self.directory / "run").mkdir(mode=0o700)
@@ -120,6 +122,13 @@ class Hosts:
     def sockets(self, host: str) -> list[SocketInfo]:
         """All sockets of a host, listening ones too: what `newtos ss -a` reads."""
         return list(host_sockets(open_runtime_dir(self.directory / "run").find_host(host)))
+
+    def counter(self, host: str, server: str, name: str) -> int:
+        """A counter of a server, as `newtos counters` shows it."""
+        done = self.command("counters", "--host", host, "--server", server, "--all", "--json")
+        assert done.returncode == 0, done.stderr
+        listed: list[dict[str, Any]] = json.loads(done.stdout)
+        return sum(row["value"] for row in listed if row["counter"] == name)
 
     def await_sockets(self, host: str, wanted: Callable[[list[SocketInfo]], bool]) -> None:
         """Waits until the sockets of a host are as wanted."""
@@ -214,12 +223,14 @@ class Hosts:
 
 
 @contextmanager
-def running_hosts(wire: str) -> Iterator[Hosts]:
+def running_hosts(wire: str, keys: str = "", *, may_restart: bool = False) -> Iterator[Hosts]:
     directory = Path(tempfile.mkdtemp(prefix="newtos-apps-"))
-    hosts = Hosts(directory, f"web{os.getpid()}", f"client{os.getpid()}")
+    hosts = Hosts(directory, f"web{os.getpid()}", f"client{os.getpid()}", keys=keys)
     hosts.boot(wire)
     try:
         yield hosts
+        if may_restart:
+            return
         restarts = {server["server"]: server["restarts"] for server in hosts.servers()}
         assert not any(restarts.values()), f"a server died under a test: {restarts}"
     finally:
@@ -250,6 +261,12 @@ def wire_hosts() -> Iterator[Hosts]:
     with running_hosts('loss = "0.5%"\nseed = 11\n') as pair:
         yield pair
         pair.await_nothing_left()
+
+
+@pytest.fixture(scope="session")
+def make_hosts() -> Callable[..., AbstractContextManager[Hosts]]:
+    """Boots hosts of one's own."""
+    return running_hosts
 
 
 @pytest.fixture(scope="session")

@@ -105,6 +105,25 @@ def test_ss_shows_both_ends_of_a_connection(hosts: ScratchHosts) -> None:
             assert datagrams["pid"] == client
 
 
+def test_counters_say_what_servers_did(hosts: ScratchHosts) -> None:
+    def counters(*args: str) -> dict[tuple[str, str, str], int]:
+        words = [NEWTOS, "counters", "--json", *args]
+        done = subprocess.run(words, env=hosts.environ, check=True, capture_output=True)
+        return {
+            (row["host"], row["server"], row["counter"]): row["value"]
+            for row in json.loads(done.stdout)
+        }
+
+    before = counters("--all")
+    assert {server for host, server, _ in before if host == "web"} >= {"wire.lan", "ip", "udp"}
+    with running(hosts, "web", SERVER), running(hosts, "client", client_program(4)):
+        after = counters("--host", "web", "--server", "tcp0")
+    assert {(host, server) for host, server, _ in after} == {("web", "tcp0")}
+    opened = ("web", "tcp0", "passive_opens")
+    assert after[opened] == before[opened] + 1
+    assert 0 not in after.values()
+
+
 def test_ss_shows_a_connection_whose_server_is_dead(hosts: ScratchHosts) -> None:
     with running(hosts, "web", SERVER), running(hosts, "client", client_program(4)):
         before = ss(hosts, "-t", "--host", "web")

@@ -152,7 +152,7 @@ def keep_all(program: int) -> list[object]:
         m.KeepProgram(1, 7, os.getpid(), Fd(program), Fd(os.pidfd_open(os.getpid()))),
         m.KeepArea(2, 7, 0, TCP_PROTOCOL, 0, 0, 8, os.getpid(), *parts),
         m.KeepQueue(3, 7, 1, bell),
-        m.KeepListener(4, 3, 8, ring, claims),
+        m.KeepListener(4, 3, 0, 8, ring, claims),
     ]
 
 

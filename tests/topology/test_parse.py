@@ -1,5 +1,6 @@
 """Topologies from TOML: what each key means, and what a mistake gets for an answer."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from newtos_py.topology import (
     Cores,
     Emulation,
     IdleTunables,
+    Steering,
     TopologyError,
     load_topology,
     parse_topology,
@@ -270,6 +272,30 @@ def as_toml(value: object) -> str:
         case str():
             return f'"{value}"'
     return str(value)
+
+
+def test_lanes_and_steering() -> None:
+    text = '[host.a]\naddress = "10.0.0.2/24"\n'
+    (host,) = parse_topology(text, "net.toml").hosts
+    assert (host.lanes, host.steering) == (1, Steering.RSS)
+    (host,) = parse_topology(text + 'lanes = 8\nsteering = "flow-groups"\n', "net.toml").hosts
+    assert (host.lanes, host.steering) == (8, Steering.FLOW_GROUPS)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("lanes = 0", "0"),
+        ("lanes = 9", "9"),
+        ('lanes = "two"', "must be a whole number"),
+        ('steering = "rfs"', 'there is no steering "rfs"; did you mean "rss"?'),
+        ("steering = 1", "steering"),
+    ],
+)
+def test_lanes_and_steering_that_can_not_be(line: str, problem: str) -> None:
+    with pytest.raises(TopologyError, match=re.escape(problem)) as caught:
+        parse_topology(f'[host.a]\naddress = "10.0.0.2/24"\n{line}\n', "net.toml")
+    assert caught.value.line == 3
 
 
 @given(

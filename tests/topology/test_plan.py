@@ -211,3 +211,33 @@ def test_a_process_has_a_bounded_number_of_servers() -> None:
         text += f'[host.h{i}]\naddress = "10.0.{i}.2/24"\n[wire.w{i}]\nhosts = ["hub", "h{i}"]\n'
     with pytest.raises(TopologyError, match="9 servers in one process"):
         planned(text, [0])
+
+
+def lanes_of(host: HostPlan) -> list[int]:
+    return [server.core for server in host.servers if server.entry_point == "tcp"]
+
+
+@pytest.mark.parametrize(
+    ("cores", "left", "right"),
+    [
+        ([0], [0, 0, 0, 0], [0, 0]),
+        ([0, 1], [0, 1, 0, 1], [0, 1]),
+        ([0, 1, 2, 3], [0, 1, 2, 3], [0, 1]),
+        (list(range(64)), [0, 1, 2, 3], [4, 5]),
+    ],
+)
+def test_lanes_get_a_core_each_as_far_as_they_go(
+    cores: list[int], left: list[int], right: list[int]
+) -> None:
+    text = chain(2).replace("[host.h0]\n", "[host.h0]\nlanes = 4\n")
+    text = text.replace("[host.h1]\n", "[host.h1]\nlanes = 2\n")
+    first, second = planned(text, cores)
+    assert (lanes_of(first), lanes_of(second)) == (left, right)
+    assert placed(first)["ip"] == first.core == left[0]
+    syscall = next(server for server in first.servers if server.role == "syscall")
+    assert syscall.needs == ("udp", "tcp0", "tcp1", "tcp2", "tcp3")
+
+
+def test_lanes_can_be_placed_by_name() -> None:
+    (alone,) = planned('[host.a]\naddress = "10.0.0.2/24"\nlanes = 2\ncores = { tcp1 = 5 }', [4, 5])
+    assert lanes_of(alone) == [4, 5]
