@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from newtos_py.servers.syscall.control import ControlMessage, Endpoint, Reply
 from newtos_py.servers.syscall.keeper import Keeper
 from newtos_py.servers.syscall.listeners import Listeners, Owner
-from newtos_py.servers.syscall.memory import make_listener
+from newtos_py.servers.syscall.memory import make_listener, set_backlog
 from newtos_py.servers.syscall.program import Program
 from newtos_py.servers.syscall.roles import Roles
 from newtos_py.servers.syscall.shares import Place, Shares
@@ -76,6 +76,8 @@ class Listening:
         listener = self._listeners.find(owner)
         if listener is None:
             listener = self._make_listener(lane, message.arg, owner)
+        else:
+            set_backlog(listener, message.arg)
         # Also where it is there, but perhaps not yet everywhere: a former generation died over it.
         await self._keeper.do(listener)
         # First, so that it listens nowhere if it can't everywhere.
@@ -165,6 +167,8 @@ class Listening:
             listener = known.get(lane)
             if listener is None:
                 listener = self._make_listener(lane, message.arg, home=home.listener)
+            else:
+                set_backlog(listener, message.arg)
             await self._keeper.do(listener)
             own, error = await self._join(program, listener, message.endpoint, message.options)
             if own is None:

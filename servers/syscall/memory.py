@@ -1,5 +1,7 @@
 """Making what programs share with servers: socket areas and listener regions, as sealed memfds."""
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,8 +17,12 @@ from newtos_py.kernel.server import TCP, UDP
 
 # Address space, not memory: slots are touched as they are used.
 AREA_SLOTS: dict[int, int] = {TCP: lib.NT_AREA_SLOTS_MAX, UDP: 1024}
-# Short backlogs get a ring of this many entries: what was claimed is reused only a lap later.
-_ENTRIES_MIN = 16
+# Short backlogs get a ring of this many entries: what was claimed is reused only a lap later, and a
+# program that listens again may ask for more.
+_ENTRIES_MIN = 1024
+
+# Linux lets one more wait than the backlog says; one is for what has to be entered again.
+_SPARE = 2
 
 # A cffi object.
 _C = Any
@@ -52,9 +58,16 @@ def make_listener(number: int, lane: int, backlog: int) -> m.KeepListener:
     return m.KeepListener(0, number, lane, entries, Fd(ring), Fd(claims))
 
 
+def set_backlog(listener: m.KeepListener, backlog: int) -> None:
+    """Change the backlog, as far as there are entries; the TCP server looks at it when asked to."""
+    offset = ffi.offsetof("struct nt_listener_header", "backlog")
+    most = listener.entries - _SPARE
+    os.pwrite(listener.ring.number, min(backlog, most).to_bytes(4, sys.byteorder), offset)
+
+
 def entries_for(backlog: int) -> int:
     """A power of two with room for the backlog, one more (as on Linux), and one to spare."""
-    wanted = max(_ENTRIES_MIN, min(backlog + 2, lib.NT_LISTENER_ENTRIES_MAX))
+    wanted = max(_ENTRIES_MIN, min(backlog + _SPARE, lib.NT_LISTENER_ENTRIES_MAX))
     return 1 << (wanted - 1).bit_length()
 
 

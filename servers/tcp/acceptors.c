@@ -161,6 +161,11 @@ uint32_t nt_tcp_join(struct nt_tcp_engine *tcp, uint32_t number, uint32_t area, 
                           nt_tcp_binding_slot(tcp, *binding));
         *binding = nt_tcp_member_of(tcp, listener, area);
     }
+    const struct nt_listener *region = nt_tcp_listener_region(tcp, listener);
+    if (region != NULL && listener->backlog != region->header->backlog) { // it listens again
+        nt_tcp_listener_touch(tcp, listener);
+        listener->backlog = region->header->backlog;
+    }
     if (*binding != NT_NO_INDEX)
         return 0;
     if (listener->state != NT_TCP_LISTENER_OPEN)

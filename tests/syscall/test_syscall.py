@@ -173,14 +173,14 @@ def test_listen_hands_out_a_region(world: World, shim: Shim) -> None:
     assert answer.message.error == 0
     ring, claims = answer.descriptors
     entries = answer.message.arg
-    assert entries == 128
+    assert entries == 1024
     size = lib.nt_listener_ring_bytes(entries)
     with pytest.raises(RegionError):
         map_memory(ring, size, all_of(size))
     map_memory(claims, lib.nt_listener_claims_bytes(), all_of(lib.nt_listener_claims_bytes()))
     assert world.counter("tcp0", fake.LISTENERS) == 1
     # listen() on a listening socket is no second region.
-    assert shim.call(lib.NT_CTL_LISTEN, arg=100, **fields).message.arg == 128
+    assert shim.call(lib.NT_CTL_LISTEN, arg=100, **fields).message.arg == 1024
     assert world.counter("tcp0", fake.LISTENERS) == 1
     assert shim.call(lib.NT_CTL_UNLISTEN, **fields).message.error == 0
     assert world.counter("tcp0", lib.NT_REQ_UNLISTEN) == 1
@@ -323,3 +323,13 @@ def test_a_request_outlives_a_restart_of_its_transport(world: World, shim: Shim)
     world.kill("tcp0")
     (world.root / "hold").unlink()
     assert shim.receive().message.error == 0
+
+
+def test_listening_again_changes_the_backlog(shim: Shim) -> None:
+    attach(shim)
+    offset = ffi.offsetof("struct nt_listener_header", "backlog")
+    for asked, found in ((5, 5), (511, 511), (0, 0), (4096, 1022)):
+        answer = shim.call(lib.NT_CTL_LISTEN, protocol=TCP, slot=3, generation=7, arg=asked)
+        assert answer.message.error == 0
+        backlog = int.from_bytes(os.pread(answer.descriptors[0], 4, offset), sys.byteorder)
+        assert backlog == found

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from newtos_py.sim.tcp_dialogue import ACK, RST, SYN, Dialogue
+from newtos_py.sim.tcp_dialogue import ACK, RST, SYN, Dialogue, lib
 
 POLLOUT, POLLERR = 4, 8
 
@@ -258,3 +258,25 @@ def test_the_program_limits_segments_and_ring(d: Dialogue) -> None:
     sock, _ = listener.accept()
     sock.send(b"x" * 700)
     peer.expect(ACK, 688)
+
+
+def test_listening_again_changes_the_limit(d: Dialogue) -> None:
+    listener = d.listen(80, backlog=6)
+    number, name = d.region_number(listener), listener.identity()
+    ports = iter(range(5000, 5100))
+
+    def established(backlog: int) -> int:
+        next(iter(d.regions())).header.backlog = backlog  # as the syscall server writes it
+        again = d.request(lib.NT_REQ_LISTEN, slot=name.slot, generation=name.generation, arg=number)
+        assert again.error == 0
+        for _ in range(8):
+            peer = d.peer(next(ports), to=80)
+            peer.send(SYN)
+            if d.heard(peer.address, peer.port):
+                peer.expect(SYN | ACK)
+                peer.send(ACK)
+        return int(next(iter(d.regions())).header.tail)
+
+    assert established(1) == 2
+    assert established(4) == 5
+    assert established(2) == 5
