@@ -167,7 +167,8 @@ receive_patiently(struct nt_thread *self, int fd, struct nt_file *file, const st
         }
         if (got > 0) {
             total += got;
-            if (!rest_advance(&rest, (size_t)got) || is_ending(file))
+            if (!rest_advance(&rest, (size_t)got) || is_ending(file) ||
+                nt_sock_at_mark(&file->sock) > 0)
                 return total; // tcp_recvmsg(): the error is the next call's
             continue;
         }
@@ -184,7 +185,7 @@ static ssize_t receive_all(struct nt_thread *self, int fd, struct nt_file *file,
                            const struct iovec *iov, int count, int flags,
                            struct nt_sock_received *received)
 {
-    if (!is_nonblocking(file, flags))
+    if (!is_nonblocking(file, flags | (flags & MSG_OOB ? MSG_DONTWAIT : 0)))
         return receive_patiently(self, fd, file, iov, count, flags, received);
     ssize_t got =
         nt_sock_recv(&file->sock, iov, count, flags | MSG_DONTWAIT, received, &self->wake);

@@ -189,7 +189,8 @@ static int fcntl_held(struct nt_file *file, int fd, int command, void *arg)
     case F_DUPFD_CLOEXEC:
         return duplicate(fd, value, true);
     case F_GETOWN:
-    case F_SETOWN: // whom SIGIO and SIGURG would go to; neither is sent
+    case F_SETOWN: // whom SIGIO and SIGURG would go to
+        nt_log_once("fcntl: F_SETOWN on a newtos socket: no SIGIO and no SIGURG is sent");
         return 0;
     default:
         // Locks, leases, pipe sizes and seals: what they say of any other socket.
@@ -227,8 +228,8 @@ static int ioctl_socket(struct nt_file *file, int fd, unsigned long request, voi
     switch (request) {
     case FIONREAD: // the same number as SIOCINQ
         return store_int(arg, nt_sock_rx_bytes(&file->sock));
-    case SIOCATMARK: // there is no urgent byte
-        return file->sock.type == SOCK_STREAM ? store_int(arg, 0) : -ENOTTY;
+    case SIOCATMARK:
+        return store_int(arg, nt_sock_at_mark(&file->sock));
     case SIOCOUTQ:
         return store_int(arg, nt_sock_tx_bytes(&file->sock));
     case FIONBIO:

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <stdarg.h>
+#include <sys/ioctl.h>
 
 NT_SYMBOL(int, close, (int fd))
 {
@@ -86,6 +87,13 @@ NT_SYMBOL(int, ioctl, (int fd, unsigned long request, ...))
             return (int)result;
     }
     return nt_real.ioctl(fd, request, arg);
+}
+
+// glibc's own asks its own ioctl().
+NT_SYMBOL(int, sockatmark, (int fd))
+{
+    int mark;
+    return nt_symbol_ioctl(fd, SIOCATMARK, &mark) < 0 ? -1 : mark;
 }
 
 NT_ON_FD(int, fstat, (int fd, struct stat *st), (fd, st), nt_fstat(fd, st))

@@ -263,7 +263,7 @@ static void make_accepted(const struct nt_sock *listening, struct nt_sock *accep
                           const struct nt_accept_entry *entry)
 {
     nt_sock_init(accepted, listening->family, SOCK_STREAM);
-    accepted->flags = NT_SOCKF_NAMED | (listening->flags & NT_SOCKF_CORK);
+    accepted->flags = NT_SOCKF_NAMED | (listening->flags & (NT_SOCKF_CORK | NT_SOCKF_OOB_INLINE));
     accepted->tx_limit_log2 = listening->tx_limit_log2;
     accepted->sndbuf = listening->sndbuf;
     accepted->rcvbuf = listening->rcvbuf;

@@ -38,6 +38,8 @@ enum nt_sock_flags {              // private
     NT_SOCKF_TIMESTAMP = 8192,    // SO_TIMESTAMP
     NT_SOCKF_TIMESTAMPNS = 16384, // SO_TIMESTAMPNS
     NT_SOCKF_SHARED = 32768,      // other processes may move it away at any moment
+    NT_SOCKF_OOB_READ = 65536,    // urgent_read counts
+    NT_SOCKF_OOB_INLINE = 131072, // SO_OOBINLINE
 };
 
 enum nt_sock_state { // of Linux's states, those that its answers tell apart
@@ -167,11 +169,38 @@ void nt_sock_options_init(struct nt_sock *sock);
 ssize_t nt_stream_send(struct nt_sock *sock, const struct iovec *iov, int count, int flags,
                        struct nt_sock_wake *wake);
 ssize_t nt_stream_recv(struct nt_sock *sock, const struct iovec *iov, int count, int flags,
-                       struct nt_sock_wake *wake);
+                       struct nt_sock_received *received, struct nt_sock_wake *wake);
 bool nt_stream_writable(const struct nt_sock *sock);
 // Unread bytes; or -1: impossible cursors.
 int64_t nt_stream_unread(const struct nt_sock *sock);
-bool nt_stream_readable(const struct nt_sock *sock); // SO_RCVLOWAT bytes, or impossible cursors
+// POLLIN|POLLRDNORM: SO_RCVLOWAT bytes, or impossible cursors; POLLPRI: an urgent one.
+uint32_t nt_stream_poll_in(const struct nt_sock *sock);
+
+// urgent.c: urgent data, where the server says that there are some (NT_SLOT_URGENT).
+enum nt_urgent { // tcp_sock.urg_data
+    NT_URGENT_NONE = 0,
+    NT_URGENT_AWAITED = 1, // the mark is known, its byte has not come yet
+    NT_URGENT_HERE = 2,
+    NT_URGENT_READ = 3, // by MSG_OOB
+};
+struct nt_urgent_view {
+    enum nt_urgent state;
+    uint32_t mark;  // the urgent byte's cursor
+    uint32_t gone;  // the next bytes of the ring were urgent ones, and no read gives them any more
+    uint32_t ahead; // bytes that reads give before the urgent one
+    bool passed;    // reads give those behind it, too: the next byte is the urgent one, not inline
+};
+void nt_stream_urgent(const struct nt_sock *sock, struct nt_urgent_view *view);
+static inline bool nt_stream_has_mark(const struct nt_sock *sock)
+{
+    return NT_UNLIKELY((nt_load_relaxed(&sock->server->flags) & NT_SLOT_URGENT) != 0);
+}
+// Of `unread` bytes, those that one read may give; *skip: after so many that it may not.
+uint32_t nt_urgent_limit(const struct nt_sock *sock, uint32_t unread, uint32_t *skip);
+int64_t nt_urgent_inq(const struct nt_sock *sock, int64_t bytes); // FIONREAD of so many
+ssize_t nt_urgent_recv(struct nt_sock *sock, const struct nt_sock_view *view,
+                       const struct iovec *iov, int count, int flags,
+                       struct nt_sock_received *received);
 
 struct nt_dgram_marks { // attached to one datagram (ancillary.c); zero: the socket's own
     uint8_t source[16];

@@ -57,7 +57,7 @@ ssize_t nt_sock_recv(struct nt_sock *sock, const struct iovec *iov, int count, i
         result = -EIO;
     } else if (sock->type == SOCK_STREAM) {
         note_connected(sock);
-        result = nt_stream_recv(sock, iov, count, flags, wake);
+        result = nt_stream_recv(sock, iov, count, flags, received, wake);
     } else {
         result = nt_dgram_recv(sock, iov, count, flags, received, wake);
     }

@@ -63,7 +63,6 @@ _Static_assert((int)NT_KEPT_COUNT <= (int)NT_SOCK_KEPT_MAX, "room");
 enum nt_kept_bit { // of nt_sock.kept_bits
     NT_KEPT_DEBUG,
     NT_KEPT_DONTROUTE,
-    NT_KEPT_OOBINLINE,
     NT_KEPT_NO_CHECK,
     NT_KEPT_RXQ_OVFL,
     NT_KEPT_WIFI_STATUS,

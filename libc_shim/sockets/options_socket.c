@@ -44,7 +44,7 @@ static const struct nt_option rows[] = {
     {SO_BROADCAST, NT_IN_BIT, NT_OPTION_BROADCAST, BOTH},
     {SO_DEBUG, BITS(DEBUG)},
     {SO_DONTROUTE, BITS(DONTROUTE)},
-    {SO_OOBINLINE, BITS(OOBINLINE)},
+    {SO_OOBINLINE, NT_IN_PRIVATE, NT_SOCKF_OOB_INLINE, BOTH},
     {NT_SO_NO_CHECK, BITS(NO_CHECK)},
     {SO_RXQ_OVFL, BITS(RXQ_OVFL)}, // tells of drops, and no datagram is dropped that was queued
     {SO_WIFI_STATUS, BITS(WIFI_STATUS)},

@@ -21,8 +21,8 @@ static uint32_t poll_stream(struct nt_sock *sock, const struct nt_sock_view *vie
     uint8_t phase = nt_load_relaxed(&sock->phase);
     bool used = phase == NT_SOCK_CONNECTED || phase == NT_SOCK_CONNECTING;
     if (view->state != NT_TCP_SYN_SENT) {
-        if (used && nt_stream_readable(sock))
-            mask |= READABLE;
+        if (used)
+            mask |= nt_stream_poll_in(sock);
         if (!used || (view->shutdown & NT_SHUT_WR) != 0 || nt_stream_writable(sock))
             mask |= WRITABLE;
     }
@@ -88,7 +88,8 @@ bool nt_sock_is_edge(const struct nt_sock *sock, const struct nt_sock_seen *befo
         return true;
     bool in = now->rx_tail != before->rx_tail || (changed & READABLE) != 0;
     bool out = now->tx_full != before->tx_full || (changed & WRITABLE) != 0;
-    return (in && (events & (READABLE | POLLRDHUP)) != 0) || (out && (events & WRITABLE) != 0);
+    return (in && (events & (READABLE | POLLRDHUP | POLLPRI)) != 0) ||
+           (out && (events & WRITABLE) != 0);
 }
 
 void nt_sock_set_queue(struct nt_sock *sock, uint32_t number)
@@ -122,6 +123,8 @@ int nt_sock_rx_bytes(struct nt_sock *sock)
     if (phase != NT_SOCK_CONNECTED && phase != NT_SOCK_CONNECTING)
         return 0;
     int64_t bytes = nt_stream_unread(sock);
+    if (nt_stream_has_mark(sock))
+        bytes = nt_urgent_inq(sock, bytes);
     return bytes < 0 ? -EIO : (int)bytes;
 }
 

@@ -390,6 +390,10 @@ class Socket:
         """All events that hold now."""
         return lib.nt_sock_poll(self.sock)
 
+    def at_mark(self) -> bool:
+        """Tell if the next byte is the urgent one (SIOCATMARK)."""
+        return bool(lib.nt_sock_at_mark(self.sock))
+
     def events(self) -> int:
         """A number that changes with everything worth a wake-up."""
         return lib.nt_sock_events(self.sock)

@@ -112,7 +112,7 @@ void nt_sock_enter_slot(struct nt_sock *sock, struct nt_sock_area *area, uint32_
     struct nt_slot_program fresh;
     memset(&fresh, 0, sizeof fresh);
     if (options != NULL) {
-        fresh.options = options->options;
+        fresh.options = options->options & ~(uint32_t)NT_OPTION_URGENT;
         fresh.rx_want_log2 = options->rx_want_log2;
         fresh.rx_wake_bytes = options->rx_wake_bytes;
         fresh.user_timeout_ms = options->user_timeout_ms;
@@ -146,6 +146,7 @@ void nt_sock_enter_slot(struct nt_sock *sock, struct nt_sock_area *area, uint32_
     sock->tx_offset = NT_DGRAM_DATA_OFFSET;
     sock->error_taken = 0;
     sock->request = fresh.request;
+    sock->flags &= ~(uint32_t)NT_SOCKF_OOB_READ;
     nt_store_release(&area->by_slot[slot], sock);
 }
 

@@ -91,7 +91,8 @@ struct nt_sock {
     uint32_t accept_turn;        // with which of them accept() begins
     uint32_t pad2;
     uint64_t kept_bits;
-    int32_t kept[24]; // NT_SOCK_KEPT_MAX
+    uint32_t urgent_read; // mark of the urgent byte that MSG_OOB read last, if NT_SOCKF_OOB_READ
+    int32_t kept[24];     // NT_SOCK_KEPT_MAX
 };
 
 // -- Making and ending -----------------------------------------------------------------------
@@ -160,6 +161,7 @@ struct nt_sock_image {
     uint8_t nonblocking; // the caller's
     uint8_t pad[3];
     uint32_t flags;
+    uint32_t urgent_read;
     uint32_t tx_limit_log2;
     uint32_t sndbuf;
     uint32_t rcvbuf;
@@ -243,7 +245,7 @@ ssize_t nt_sock_send(struct nt_sock *sock, const struct iovec *iov, int count, i
                      const struct sockaddr *address, socklen_t length, struct nt_sock_wake *wake);
 
 struct nt_sock_received { // what recvmsg() tells beside the bytes
-    int flags;            // MSG_TRUNC
+    int flags;            // MSG_TRUNC, MSG_OOB
     struct nt_endpoint peer;
     uint8_t local_addr[16]; // the address that the datagram was sent to
     uint8_t ttl;
@@ -251,8 +253,8 @@ struct nt_sock_received { // what recvmsg() tells beside the bytes
 };
 
 // Bytes given; with MSG_TRUNC a datagram's full length, or a stream's bytes thrown away. `received`
-// may be NULL; for streams only its flags are set. MSG_PEEK; MSG_OOB: -EINVAL; MSG_ERRQUEUE:
-// -EAGAIN.
+// may be NULL; for streams only its flags are set. MSG_PEEK; MSG_OOB: never waits, whatever it
+// answers; MSG_ERRQUEUE: -EAGAIN.
 ssize_t nt_sock_recv(struct nt_sock *sock, const struct iovec *iov, int count, int flags,
                      struct nt_sock_received *received, struct nt_sock_wake *wake);
 
@@ -295,6 +297,9 @@ bool nt_sock_is_edge(const struct nt_sock *sock, const struct nt_sock_seen *befo
 // Names the queue that hears of the socket from now on, and fences; look at the level afterwards.
 void nt_sock_set_queue(struct nt_sock *sock, uint32_t number);
 uint32_t nt_sock_queue(const struct nt_sock *sock);
+
+// SIOCATMARK: 1 if the next byte to read is the urgent one, else 0; -ENOTTY for datagrams.
+int nt_sock_at_mark(const struct nt_sock *sock);
 
 // -- Options and the like --------------------------------------------------------------------
 

@@ -171,6 +171,7 @@ void nt_sock_save(const struct nt_sock *sock, struct nt_sock_image *state)
     state->family = sock->family;
     state->shutdown = sock->shutdown;
     state->flags = sock->flags;
+    state->urgent_read = sock->urgent_read;
     state->tx_limit_log2 = sock->tx_limit_log2;
     state->sndbuf = sock->sndbuf;
     state->rcvbuf = sock->rcvbuf;
@@ -193,6 +194,7 @@ bool nt_sock_restore(struct nt_sock *sock, const struct nt_sock_image *state, ui
     sock->phase_before = state->phase;
     sock->shutdown = state->shutdown;
     sock->flags = state->flags;
+    sock->urgent_read = state->urgent_read;
     sock->tx_limit_log2 = state->tx_limit_log2;
     sock->sndbuf = state->sndbuf;
     sock->rcvbuf = state->rcvbuf;

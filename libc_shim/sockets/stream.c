@@ -11,6 +11,8 @@
 //
 // The other side's cursors are input: more than a ring apart, or a geometry that is none, makes the
 // socket sick.
+#include <poll.h>
+
 #include "libc_shim/sockets/inner.h"
 
 int64_t nt_stream_unread(const struct nt_sock *sock)
@@ -25,15 +27,35 @@ int64_t nt_stream_unread(const struct nt_sock *sock)
     return bytes;
 }
 
-bool nt_stream_readable(const struct nt_sock *sock)
+// SO_RCVLOWAT; a ring that is half full counts as enough, or the peer could not go on. Of `bytes`,
+// no read would give `lost`.
+static bool is_enough(const struct nt_sock *sock, int64_t bytes, uint32_t lost)
 {
-    int64_t bytes = nt_stream_unread(sock);
     if (bytes <= 0)
         return bytes != 0;
-    // SO_RCVLOWAT; a ring that is half full counts as enough, or the peer could not go on.
     int64_t half = nt_geometry_size(nt_load_relaxed(&sock->server->rx_geometry)) / 2;
     int64_t enough = nt_load_relaxed(&sock->program->rx_wake_bytes);
+    if (NT_UNLIKELY(lost != 0))
+        enough = (enough == 0 ? 1 : enough) + lost;
     return bytes >= enough || bytes >= half;
+}
+
+static __attribute__((noinline)) uint32_t poll_marked(const struct nt_sock *sock, int64_t bytes)
+{
+    struct nt_urgent_view urgent;
+    nt_stream_urgent(sock, &urgent);
+    bool marked = urgent.state != NT_URGENT_NONE;
+    bool readable = is_enough(sock, bytes, marked ? urgent.gone + urgent.passed : 0);
+    return (readable ? (uint32_t)(POLLIN | POLLRDNORM) : 0) |
+           (urgent.state == NT_URGENT_HERE ? POLLPRI : 0);
+}
+
+uint32_t nt_stream_poll_in(const struct nt_sock *sock)
+{
+    int64_t bytes = nt_stream_unread(sock);
+    if (nt_stream_has_mark(sock))
+        return poll_marked(sock, bytes);
+    return is_enough(sock, bytes, 0) ? POLLIN | POLLRDNORM : 0;
 }
 
 // Copies `bytes` at `head` to the walk, in one or two pieces.
@@ -76,8 +98,20 @@ static ssize_t nothing_to_read(struct nt_sock *sock, const struct nt_sock_view *
     return view->state == NT_TCP_CLOSE ? -ENOTCONN : -EAGAIN;
 }
 
+// What the urgent byte leaves of a read; `head` moves past it where the read begins with it. Its
+// place goes as if it had been read. -ERESTART.
+static int64_t up_to_mark(struct nt_sock *sock, uint32_t tail, uint64_t geometry, uint32_t *head,
+                          int flags, struct nt_sock_wake *wake)
+{
+    uint32_t skip = 0;
+    uint32_t bytes = nt_urgent_limit(sock, tail - *head, &skip);
+    *head += skip;
+    bool passes = skip != 0 && (flags & MSG_PEEK) == 0;
+    return passes && !give_room(sock, tail, geometry, *head, wake) ? -ERESTART : (int64_t)bytes;
+}
+
 ssize_t nt_stream_recv(struct nt_sock *sock, const struct iovec *iov, int count, int flags,
-                       struct nt_sock_wake *wake)
+                       struct nt_sock_received *received, struct nt_sock_wake *wake)
 {
     if ((flags & MSG_ERRQUEUE) != 0)
         return -EAGAIN;
@@ -89,7 +123,7 @@ ssize_t nt_stream_recv(struct nt_sock *sock, const struct iovec *iov, int count,
     if (view.state == NT_TCP_LISTEN)
         return -ENOTCONN;
     if ((flags & MSG_OOB) != 0)
-        return -EINVAL; // tcp_recv_urg(): there is no urgent byte
+        return nt_urgent_recv(sock, &view, iov, count, flags, received);
     uint8_t phase = sock->phase;
     if (phase != NT_SOCK_CONNECTED && phase != NT_SOCK_CONNECTING)
         return nothing_to_read(sock, &view);
@@ -102,7 +136,14 @@ ssize_t nt_stream_recv(struct nt_sock *sock, const struct iovec *iov, int count,
         return nothing_to_read(sock, &view);
     if (!nt_geometry_valid(geometry) || unread > nt_geometry_size(geometry))
         return nt_sock_sick(sock);
-    uint32_t bytes = (uint32_t)nt_min_u64(unread, (uint64_t)wanted);
+    int64_t may = unread;
+    if (nt_stream_has_mark(sock) && wanted > 0) {
+        may = up_to_mark(sock, tail, geometry, &head, flags, wake);
+        if (may <= 0)
+            return may == 0 ? nothing_to_read(sock, &view) : may;
+        unread = tail - head;
+    }
+    uint32_t bytes = (uint32_t)nt_min_u64((uint64_t)may, (uint64_t)wanted);
     if ((flags & MSG_TRUNC) == 0) {
         struct nt_iov walk = {iov, count, 0};
         copy_out(sock, geometry, head, bytes, &walk);
@@ -199,9 +240,18 @@ static void set_more(struct nt_sock *sock, int flags)
         nt_store_release(&sock->program->options, wanted);
 }
 
+// tcp_mark_urg(): the last byte is the urgent one. Before the tail that covers it.
+static void set_urgent(const struct nt_sock *sock, uint32_t tail)
+{
+    nt_store_relaxed(&sock->program->tx_urgent, tail);
+    nt_store_release(&sock->program->options, nt_sock_options(sock) | NT_OPTION_URGENT);
+}
+
 static bool publish(struct nt_sock *sock, uint32_t tail, int flags, struct nt_sock_wake *wake)
 {
     set_more(sock, flags);
+    if (NT_UNLIKELY((flags & MSG_OOB) != 0))
+        set_urgent(sock, tail);
     if (!nt_sock_advance_tx(sock, tail))
         return false;
     nt_sock_tell(sock, wake);
@@ -214,8 +264,8 @@ ssize_t nt_stream_send(struct nt_sock *sock, const struct iovec *iov, int count,
     ssize_t wanted = nt_iov_bytes(iov, count);
     if (wanted < 0)
         return wanted;
-    // No urgent data; and no Fast Open, which Linux says in these words where it is turned off.
-    if ((flags & (MSG_OOB | MSG_FASTOPEN)) != 0)
+    // No Fast Open, which Linux says in these words where it is turned off.
+    if ((flags & MSG_FASTOPEN) != 0)
         return -EOPNOTSUPP;
     int result = cannot_send(sock);
     if (result != 0)

@@ -61,6 +61,13 @@
 // is set and not counted (control, options): stored, fenced, and repeated where FROZEN is found
 // then.
 //
+// Urgent data (RFC 9293 §3.8.5). A sender names the byte before `tx_urgent`, stored before the
+// tx_tail that covers it. A receiver is told with NT_SLOT_URGENT and `rx_urgent`, stored before the
+// rx_tail that covers that byte, that one is marked; with URGENT_HERE, which is never set while the
+// mark changes, that it lies in the RX ring, perhaps beyond rx_tail. The mark is of no interest
+// once rx_head has passed it, and its flag then goes some time later. What the reader stands at and
+// lies before `rx_gone` were urgent bytes that this one has taken the place of (stored before it).
+//
 // `error` holds an errno in its low 16 bits. For datagrams, where errors come and go, the rest
 // counts them, so that the program can tell a new error from the one it has reported.
 #ifndef NT_KERNEL_AREA_H
@@ -101,6 +108,8 @@ enum nt_slot_flags {      // server block
     // TCP: an acknowledgement waits for the program to read all there is, which it then tells
     // (the activity bit). Stored before rx_tail.
     NT_SLOT_ACK_ON_READ = 16,
+    NT_SLOT_URGENT = 32,      // TCP: rx_urgent counts. Stored before rx_tail.
+    NT_SLOT_URGENT_HERE = 64, // its byte has arrived
 };
 
 enum nt_slot_control { // program block; bits are set once a generation
@@ -122,6 +131,7 @@ enum nt_slot_options { // program block, bits of `options`; read by the server a
     NT_OPTION_V6ONLY = 64,
     NT_OPTION_BROADCAST = 128,
     NT_OPTION_PMTU_PROBE = 256,
+    NT_OPTION_URGENT = 512, // tx_urgent counts (MSG_OOB)
 };
 
 enum nt_request_kind { // low 8 bits of `request`; the rest is a sequence number
@@ -173,7 +183,7 @@ struct nt_slot_program {
     uint32_t max_segment; // TCP_MAXSEG; 0: from the route
     uint32_t linger_ms;
     uint32_t accepting; // a listening socket: 1 from its first accept, poll or epoll_ctl on
-    uint32_t pad0;
+    uint32_t tx_urgent; // cursor after the last urgent byte sent; see NT_OPTION_URGENT
     // line 1: mailbox
     uint32_t request;         // sequence << 8 | enum nt_request_kind
     uint32_t accept_listener; // ACCEPT: number of the listener, as its header says
@@ -206,7 +216,7 @@ struct nt_slot_server {
     uint8_t tx_max_log2; // largest TX ring that the connection can use now
     uint8_t pad0;
     uint32_t error;     // errno of a broken socket; UDP: count << 16 | errno of the last error
-    uint32_t rx_urgent; // cursor after the urgent byte; valid if != 0
+    uint32_t rx_urgent; // cursor of the urgent byte; see NT_SLOT_URGENT
     uint32_t mss;       // payload bytes a segment
     uint32_t srtt_us;   // for TCP_INFO
     uint32_t cwnd_bytes;
@@ -219,7 +229,8 @@ struct nt_slot_server {
     uint32_t reply_errno;
     struct nt_endpoint local;
     struct nt_endpoint remote;
-    uint32_t pad2[2];
+    uint32_t rx_gone; // see NT_SLOT_URGENT
+    uint32_t pad2;
 };
 
 // One datagram in a datagram ring; 64 bytes, so that descriptors share no line.

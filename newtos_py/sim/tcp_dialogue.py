@@ -62,6 +62,7 @@ class Segment:
     wscale: int | None = None
     timestamps: tuple[int, int] | None = None
     gso_size: int = 0
+    urgent: int = 0
 
     def pack(self, src: str, dst: str) -> bytes:
         """The IPv4 packet, checksums included."""
@@ -74,7 +75,7 @@ class Segment:
             options += struct.pack(">BBBBII", 1, 1, _TIMESTAMPS, 10, *self.timestamps)
         header = struct.pack(
             ">HHIIBBHHH", self.src_port, self.dst_port, self.seq, self.ack,
-            (20 + len(options)) // 4 << 4, self.flags, self.window, 0, 0,
+            (20 + len(options)) // 4 << 4, self.flags, self.window, 0, self.urgent,
         )  # fmt: skip
         whole = header + options + self.data
         pseudo = packets.pseudo_header(src, dst, packets.TCP, len(whole))
@@ -88,7 +89,9 @@ class Segment:
         whole = packet.payload
         pseudo = packets.pseudo_header(packet.src, packet.dst, packets.TCP, len(whole))
         assert packets.checksum(pseudo + whole) == 0, "TCP checksum"
-        src, dst, seq, ack, offset, flags, window, _, _ = struct.unpack(">HHIIBBHHH", whole[:20])
+        src, dst, seq, ack, offset, flags, window, _, urgent = struct.unpack(
+            ">HHIIBBHHH", whole[:20]
+        )
         header_len = (offset >> 4) * 4
         found = dict(_options(whole[20:header_len]))
         stamps = found.get(_TIMESTAMPS)
@@ -97,7 +100,7 @@ class Segment:
             int.from_bytes(found[_MSS]) if _MSS in found else None,
             found[_WSCALE][0] if _WSCALE in found else None,
             (int.from_bytes(stamps[:4]), int.from_bytes(stamps[4:])) if stamps else None,
-            gso_size,
+            gso_size, urgent,
         )  # fmt: skip
 
 
@@ -428,6 +431,7 @@ class Peer:
     def send(
         self, flags: int = ACK, data: bytes = b"", *, seq: int | None = None,
         ack: int | None = None, window: int | None = None, ts: int | None = None,
+        urgent: int = 0,
     ) -> None:  # fmt: skip
         """Send a segment and let the engine run. In order unless `seq` says otherwise."""
         syn = bool(flags & SYN)
@@ -442,7 +446,7 @@ class Peer:
             self.port, self.to, (self.isn + seq) & _MASK,
             (self.their_isn + acked) & _MASK if flags & ACK else 0, flags,
             self.window if window is None else window, data,
-            self.mss if syn else None, self.wscale if syn else None, stamps,
+            self.mss if syn else None, self.wscale if syn else None, stamps, urgent=urgent,
         )  # fmt: skip
         self.dialogue.deliver(segment.pack(self.address, OURS), flags=self.dialogue.arrival_flags)
 
@@ -467,7 +471,7 @@ class Peer:
             self.ts_recent = raw.timestamps[0]
         said = Segment(
             raw.src_port, raw.dst_port, got_seq, got_ack, raw.flags, raw.window, raw.data, raw.mss,
-            raw.wscale, raw.timestamps, raw.gso_size,
+            raw.wscale, raw.timestamps, raw.gso_size, raw.urgent,
         )  # fmt: skip
         ignored = 0 if flags & PSH else PSH
         length = len(raw.data)

@@ -9,6 +9,7 @@ from newtos_py.sim import (
     traffic_tcp,
     traffic_time,
     traffic_udp,
+    traffic_urgent,
     traffic_windows,
 )
 from newtos_py.sim.simulation import SimHost, Simulation
@@ -24,6 +25,7 @@ TRAFFIC: dict[str, Callable[[Simulation, list[SimHost]], None]] = {
     "tcp-unread": traffic_windows.tcp_unread,
     "tcp-both-open": traffic_windows.tcp_both_open,
     "tcp-nobody": traffic_windows.tcp_nobody,
+    "tcp-urgent": traffic_urgent.tcp_urgent,
     "tcp-idle": traffic_time.tcp_idle,
     "tcp-gone": traffic_time.tcp_gone,
     "tcp-port-again": traffic_time.tcp_port_again,

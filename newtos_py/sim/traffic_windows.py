@@ -11,7 +11,7 @@ PORT = 80
 _READ_BYTES = 65536
 
 
-async def _listen(program: SimProgram, count: int) -> list[SimSocket]:
+async def listen_for(program: SimProgram, count: int) -> list[SimSocket]:
     """Accept so many connections, then listen no more."""
     listener = await program.socket()
     listener.name = "listener"
@@ -26,7 +26,8 @@ async def _listen(program: SimProgram, count: int) -> list[SimSocket]:
     return accepted
 
 
-async def _connect(program: SimProgram, to: tuple[str, int], name: str) -> SimSocket:
+async def connect_when_open(program: SimProgram, to: tuple[str, int], name: str) -> SimSocket:
+    """A connection, as soon as somebody listens there."""
     while True:
         sock = await program.socket()
         sock.name = name
@@ -47,7 +48,7 @@ def tcp_slow_reader(sim: Simulation, hosts: list[SimHost]) -> None:
     rcvbuf = sim.random.choice([0, 2048, 30000])
 
     async def read() -> None:
-        (sock,) = await _listen(server, 1)
+        (sock,) = await listen_for(server, 1)
         if rcvbuf:
             sock.sock.setsockopt(libc.SOL_SOCKET, libc.SO_RCVBUF, rcvbuf)
         expected = Expected("slow", data)
@@ -59,7 +60,7 @@ def tcp_slow_reader(sim: Simulation, hosts: list[SimHost]) -> None:
         sock.close()
 
     async def write() -> None:
-        sock = await _connect(client, to, "writer")
+        sock = await connect_when_open(client, to, "writer")
         await sock.send_all(data)
         sock.close()
 
@@ -74,13 +75,13 @@ def tcp_unread(sim: Simulation, hosts: list[SimHost]) -> None:
     count = sim.random.randint(1, 5)
 
     async def close_early() -> None:
-        for sock in await _listen(server, count):
+        for sock in await listen_for(server, count):
             await sock.until(1, "something to leave unread")
             await server.dawdle()
             sock.close()
 
     async def write(number: int) -> None:
-        sock = await _connect(client, to, f"writer {number}")
+        sock = await connect_when_open(client, to, f"writer {number}")
         try:
             while True:
                 await sock.send(bytes(1000))

@@ -29,6 +29,7 @@ static int audit_sequence(const struct nt_tcb *t, uint32_t i, const struct repor
     CHECK(nt_seq_le(t->rcv_acked, t->rcv_nxt), i);
     CHECK(nt_geometry_valid(t->rx_geometry) && nt_geometry_valid(t->tx_geometry), i);
     CHECK(t->mss != 0, i);
+    CHECK(!(t->flags & NT_TCB_TX_URGENT) || nt_seq_le(t->snd_up, t->tx_end), i);
     if (t->state == NT_TCP_ESTABLISHED || t->state == NT_TCP_CLOSE_WAIT)
         CHECK(t->cwnd >= t->mss / 2, i);
     if (nt_tcb_has_slot(t) && t->state != NT_TCP_SYN_SENT && !(t->flags & NT_TCB_PROGRAM_CLOSED)) {

@@ -343,6 +343,11 @@ static inline bool nt_tcb_acks_on_read(const struct nt_tcb *t)
     bool answered = (t->flags & NT_TCB_ONE_WAY) == 0 && (t->options & NT_OPTION_QUICKACK) == 0;
     return !answered && t->ack_deadline_ms != 0 && t->rcv_acked != t->rcv_nxt;
 }
+// Urgent bytes are still unacknowledged (tcp_urg_mode()).
+static inline bool nt_tcb_sends_urgent(const struct nt_tcb *t)
+{
+    return NT_UNLIKELY(t->flags & NT_TCB_TX_URGENT) && nt_seq_gt(t->snd_up, t->snd_una);
+}
 static inline bool nt_tcb_has_slot(const struct nt_tcb *t) { return t->area != NT_TCP_NO_AREA; }
 static inline bool nt_tcb_offered(const struct nt_tcb *t) // to accept()
 {
@@ -636,6 +641,13 @@ void nt_tcp_ack_now(struct nt_tcp_engine *tcp, struct nt_tcb *t);
 void nt_tcp_ooo_add(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t start, uint32_t end);
 // Moves rcv_nxt over ranges that are contiguous with it now.
 void nt_tcp_ooo_absorb(struct nt_tcp_engine *tcp, struct nt_tcb *t);
+// urgent.c (RFC 9293 §3.8.5)
+void nt_tcp_input_urgent(struct nt_tcp_engine *tcp, struct nt_tcb *t,
+                         const struct nt_segment *segment);
+void nt_tcp_take_urgent(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t tx_urgent);
+void nt_tcp_mark_urgent(struct nt_tcb *t, struct nt_tcp_header *header);
+bool nt_tcp_urgent_is_here(const struct nt_tcb *t);
+void nt_tcp_forget_passed_mark(struct nt_tcb *t);
 // icmp.c
 void nt_tcp_input_icmp(struct nt_tcp_engine *tcp, const uint8_t *ip, uint32_t len,
                        uint32_t l4_offset);

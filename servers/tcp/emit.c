@@ -112,6 +112,8 @@ bool nt_tcp_emit_segment(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t s
     if (desc == NULL)
         return false;
     struct nt_tcp_header header = header_of(tcp, t, seq, flags);
+    if (NT_UNLIKELY(t->flags & NT_TCB_TX_URGENT))
+        nt_tcp_mark_urgent(t, &header);
     put_meta(desc, t->local_addr, t->remote_addr, t->ttl, t->tos);
     put_header(desc, &header, t->local_addr, t->remote_addr, len);
     if (len != 0)

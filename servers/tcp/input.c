@@ -268,6 +268,8 @@ void nt_tcp_input_synchronized(struct nt_tcp_engine *tcp, struct nt_tcb *t,
     update_timestamp(tcp, t, segment, seq);
     if (nt_tcp_input_ack(tcp, t, segment) == NT_TCP_DONE)
         return;
+    if (NT_UNLIKELY(segment->header.flags & NT_TCP_URG)) // sixth
+        nt_tcp_input_urgent(tcp, t, segment);
     if (nt_tcp_input_text(tcp, t, segment) == NT_TCP_DONE)
         return;
     nt_tcp_input_fin(tcp, t, segment);

@@ -123,8 +123,10 @@ static enum nt_tcp_next take_in_order(struct nt_tcp_engine *tcp, struct nt_tcb *
     t->rcv_nxt += segment->len;
     uint32_t size = nt_geometry_size(t->rx_geometry);
     uint32_t to_end = size - nt_geometry_position(t->rx_geometry, before);
-    if (segment->len >= to_end)
-        t->flags &= ~(uint32_t)NT_TCB_WINDOW_LIMITED; // a new lap
+    if (segment->len >= to_end) { // a new lap
+        t->flags &= ~(uint32_t)NT_TCB_WINDOW_LIMITED;
+        nt_tcp_forget_passed_mark(t);
+    }
     if (geometry != t->rx_geometry) {
         t->rx_geometry = geometry;
         nt_tcp_count(tcp, NT_TCP_RX_GROWTHS);

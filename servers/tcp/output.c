@@ -15,8 +15,9 @@ static bool short_segment_may_go(const struct nt_tcb *t)
     if ((t->flags & NT_TCB_FIN_QUEUED) || nt_seq_lt(t->snd_nxt, t->snd_max))
         return true;
     if (t->options & NT_OPTION_CORK)
-        return false;
-    return (t->options & NT_OPTION_NODELAY) || nt_seq_ge(t->snd_una, t->snd_small);
+        return nt_tcb_sends_urgent(t); // tcp_nagle_test(): urgent data know neither
+    return nt_tcb_sends_urgent(t) || (t->options & NT_OPTION_NODELAY) ||
+           nt_seq_ge(t->snd_una, t->snd_small);
 }
 
 // cwnd, and RFC 3042's limited transmit on the first duplicate acknowledgements.
@@ -32,6 +33,9 @@ enum { SEGMENTS_MAX = 120 };
 
 static uint32_t largest_segment(const struct nt_tcb *t)
 {
+    // What a super-segment is cut into would all have one urgent pointer (gso.h).
+    if (nt_tcb_sends_urgent(t))
+        return t->mss;
     return nt_max_u32(nt_min_u32(t->gso_max / t->mss, SEGMENTS_MAX), 1) * t->mss;
 }
 

@@ -187,6 +187,8 @@ static void sweep_tcb(struct nt_tcp_engine *tcp, struct nt_tcb *t,
         broken_by_program(tcp, t);
         return;
     }
+    if (NT_UNLIKELY(seen.options & NT_OPTION_URGENT))
+        nt_tcp_take_urgent(tcp, t, nt_load_relaxed(&program->tx_urgent));
     if (!nt_tcb_connected(t))
         (void)nt_tcp_look_at_reader(tcp, t);
     if ((seen.control & NT_CONTROL_SHUT_WR) && !(t->flags & NT_TCB_FIN_QUEUED) &&

@@ -75,6 +75,8 @@ static uint8_t visible_flags(const struct nt_tcb *t)
         flags |= NT_SLOT_PEER_SET;
     if (nt_tcb_acks_on_read(t))
         flags |= NT_SLOT_ACK_ON_READ;
+    if (NT_UNLIKELY(t->flags & NT_TCB_RX_URGENT))
+        flags |= nt_tcp_urgent_is_here(t) ? NT_SLOT_URGENT | NT_SLOT_URGENT_HERE : NT_SLOT_URGENT;
     return (uint8_t)flags;
 }
 
@@ -136,6 +138,24 @@ static bool publish_state(struct nt_slot_server *server, uint8_t state)
     return STORE(server->state, state) && !taken;
 }
 
+// What is to be known to whoever sees the bytes that follow. True: there is a new mark.
+static bool publish_before_bytes(struct nt_slot_server *server, const struct nt_tcb *t,
+                                 uint8_t flags)
+{
+    bool marked = false;
+    if (flags & NT_SLOT_URGENT) {
+        uint32_t mark = nt_tcb_rx_cursor(t, t->rcv_up);
+        marked = !(server->flags & NT_SLOT_URGENT) || server->rx_urgent != mark;
+        if (marked)
+            nt_store_release(&server->flags, (uint8_t)(server->flags & ~NT_SLOT_URGENT_HERE));
+        nt_store_release(&server->rx_gone, nt_tcb_rx_cursor(t, t->rcv_gone));
+        nt_store_release(&server->rx_urgent, mark);
+    }
+    uint8_t before = flags & (NT_SLOT_ACK_ON_READ | NT_SLOT_URGENT);
+    nt_store_release(&server->flags, (uint8_t)(server->flags | before));
+    return marked;
+}
+
 static bool publish_tcb(struct nt_area *area, struct nt_tcp_dirty *dirty, const struct nt_tcb *t)
 {
     struct nt_slot_server *server = &area->slot_server[t->slot];
@@ -143,8 +163,8 @@ static bool publish_tcb(struct nt_area *area, struct nt_tcp_dirty *dirty, const 
     bool changed = false;
     if (flags & ~server->flags & (NT_SLOT_BOUND | NT_SLOT_PEER_SET))
         publish_names(server, t);
-    if (flags & NT_SLOT_ACK_ON_READ) // known to whoever sees the bytes
-        nt_store_release(&server->flags, (uint8_t)(server->flags | NT_SLOT_ACK_ON_READ));
+    if (flags & (NT_SLOT_ACK_ON_READ | NT_SLOT_URGENT))
+        changed = publish_before_bytes(server, t, flags);
     nt_store_release(&server->rx_geometry, t->rx_geometry);
     if (STORE(server->rx_tail, nt_tcb_rx_tail(t)))
         changed |= worth_reading(t, &area->slot_program[t->slot]);

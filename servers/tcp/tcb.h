@@ -13,9 +13,9 @@
 //
 // Invariants, checked by audit.c:
 //     snd_una <= snd_nxt <= snd_max <= tx_end + 1,  rcv_nxt <= rcv_adv,  ranges of ooo[] ascend, do
-//     not touch, and lie between rcv_nxt and rcv_adv; a binding of kind TCB and its TCB name each
-//     other (or, while it moves, one that is LEFT, and one that is ARRIVING); of two objects in the
-//     hash table no two have the same four-tuple.
+//     not touch, and lie between rcv_nxt and rcv_adv; snd_up <= tx_end; a binding of kind TCB and
+//     its TCB name each other (or, while it moves, one that is LEFT, and one that is ARRIVING); of
+//     two objects in the hash table no two have the same four-tuple.
 #ifndef NT_TCP_TCB_H
 #define NT_TCP_TCB_H
 
@@ -28,7 +28,7 @@ enum {
     NT_TCP_NO_AREA = 0xffff,
     // Out-of-order ranges kept a connection. More holes than this at once are rare, and what is
     // dropped is sent again.
-    NT_TCP_OOO_RANGES = 13,
+    NT_TCP_OOO_RANGES = 12,
     NT_TCP_REPLIES = 64,      // replies kept for requests that are repeated
     NT_TCP_PORT_CURSORS = 16, // RFC 6056 §3.3.4: the table of counters
     NT_TCP_BINDING_PAGE = 64, // slots a page of bindings
@@ -74,6 +74,8 @@ enum nt_tcb_flags {
     NT_TCB_PROBED = 2097152,        // the probe timeout has come since the last new acknowledgement
     NT_TCB_ONE_WAY = 4194304,       // no answer has come to take an acknowledgement along
     NT_TCB_STEERED = 8388608,       // IP knows it by exact match: its port leads to another lane
+    NT_TCB_TX_URGENT = 16777216,    // snd_up counts
+    NT_TCB_RX_URGENT = 33554432,    // rcv_up counts
     NT_TCB_UNDO = 1048576, // the next new acknowledgement says whether a loss was one: undo.c
 };
 
@@ -163,8 +165,13 @@ struct nt_tcb {
     uint32_t undo_cwnd;
     uint32_t undo_ssthresh;
     uint32_t undo_timestamp;
-    uint32_t pad2[2];
-    struct nt_tcb_range ooo[13];
+    // Urgent data (urgent.c).
+    uint32_t snd_up; // after the last urgent byte (TX_URGENT)
+    uint32_t rcv_up; // the urgent byte itself (RX_URGENT)
+    // Before it, the reader stood at urgent bytes that are not the urgent one any more.
+    uint32_t rcv_gone;
+    uint32_t pad2;
+    struct nt_tcb_range ooo[12];
 };
 
 struct nt_time_wait {

@@ -35,8 +35,6 @@ DIFFERENCES = (
         races=True,
     ),
     Difference("short-sends", "test.test_asyncio.test_sslproto.*.test_start_tls_*_1", races=True),
-    Difference("urgent-data", "test.test_ftplib.TestFTPClass.test_abort"),
-    Difference("urgent-data", "test.test_asyncore.TestAPI_UseIPv?*.test_handle_expt"),
     Difference(
         "inherited-datagrams", "test.test_socketserver.SocketServerTest.test_ForkingUDPServer"
     ),

@@ -11,6 +11,7 @@ GROUPS = (
     "basic wrong vectors big full files refused reset streams datagrams",
     "receiving accepting closing connected_states datagram_states",
     "moving several questions endings",
+    "urgent urgent_inline urgent_alone urgent_waiting urgent_ends urgent_far",
 )
 NAMES = [name for group in GROUPS for name in group.split()]
 DEADLINE_S = 120

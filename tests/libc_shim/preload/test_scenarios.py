@@ -56,6 +56,13 @@ REAL_HOSTS_ONLY = [
     "forks_and_threads",
     # It does not reset.
     "endings",
+    # It knows of no urgent data.
+    "urgent",
+    "urgent_inline",
+    "urgent_alone",
+    "urgent_waiting",
+    "urgent_ends",
+    "urgent_far",
 ]
 
 

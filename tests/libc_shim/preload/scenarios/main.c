@@ -9,6 +9,7 @@ static const struct scenario *const groups[] = {
     process_scenarios, datagram_scenarios, storm_scenarios,     nested_scenarios,
     leaving_scenarios, share_scenarios,    contended_scenarios, shared_datagram_scenarios,
     levels_scenarios,  crowd_scenarios,    inherited_scenarios, calls_scenarios,
+    urgent_scenarios,
 };
 
 struct sockaddr_in loopback(in_port_t port)

@@ -76,6 +76,7 @@ extern const struct scenario leaving_scenarios[];
 extern const struct scenario share_scenarios[];
 extern const struct scenario shared_datagram_scenarios[];
 extern const struct scenario contended_scenarios[];
+extern const struct scenario urgent_scenarios[];
 
 // A listening socket on a port of loopback that was free, in *name; the socket.
 int listener(struct sockaddr_in *name, int flags);
