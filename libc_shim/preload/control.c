@@ -379,5 +379,5 @@ void nt_control_child(int token)
     greeted = false;
     unreachable = false;
     nt_host_gone = false;
-    (void)pthread_mutex_unlock(&lock);
+    (void)pthread_mutex_init(&lock, NULL);
 }

@@ -8,6 +8,7 @@
 #include "libc_shim/preload/log.h"
 #include "libc_shim/preload/process.h"
 #include "libc_shim/preload/share.h"
+#include "libc_shim/preload/signals.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -494,18 +495,19 @@ static int each_right(const struct msghdr *message, int (*handle)(int fd, int fl
         message->msg_controllen == 0)
         return 0;
     struct msghdr copy = *message; // CMSG_NXTHDR wants one that is not const
+    struct nt_thread *self = nt_enter();
+    int error = 0;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&copy); c != NULL; c = CMSG_NXTHDR(&copy, c)) {
         if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
             continue;
-        for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= c->cmsg_len; i++) {
+        for (size_t i = 0; error == 0 && CMSG_LEN((i + 1) * sizeof(int)) <= c->cmsg_len; i++) {
             int fd;
             memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-            int error = handle(fd, flags);
-            if (error != 0)
-                return error;
+            error = handle(fd, flags);
         }
     }
-    return 0;
+    nt_leave(self);
+    return error;
 }
 
 static int send_right(int fd, int flags)

@@ -4,6 +4,7 @@
 
 #include "libc_shim/preload/control.h"
 #include "libc_shim/preload/share.h"
+#include "libc_shim/preload/signals.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -99,11 +100,13 @@ static void set_placeholders(bool cloexec)
 void nt_exec_prepare(struct nt_exec *exec, char *const *environment, bool all)
 {
     int saved = errno;
+    struct nt_thread *self;
     memset(exec, 0, sizeof *exec);
     memcpy(&exec->environment, &environment, sizeof(char *const *));
     exec->fd = -1;
     if (nt_fd_limit == 0)
         return;
+    self = nt_enter();
     set_placeholders(false);
     if (nt_share_holds_any()) {
         exec->fd = nt_share_token_for_exec(all);
@@ -115,13 +118,17 @@ void nt_exec_prepare(struct nt_exec *exec, char *const *environment, bool all)
     if (exec->fd >= 0)
         (void)nt_real.fcntl(exec->fd, F_SETFD, NULL);
     errno = saved;
+    nt_leave(self);
 }
 
 void nt_exec_undo(struct nt_exec *exec)
 {
     int saved = errno;
-    if (nt_fd_limit != 0)
+    if (nt_fd_limit != 0) {
+        struct nt_thread *self = nt_enter();
         set_placeholders(true);
+        nt_leave(self);
+    }
     if (exec->fd >= 0) {
         if (exec->is_token)
             nt_real.close(exec->fd);
@@ -135,9 +142,11 @@ void nt_exec_undo(struct nt_exec *exec)
 
 void nt_exec_mark(int fd)
 {
+    struct nt_thread *self = nt_enter();
     struct nt_file *file = nt_file_hold(fd);
-    if (file == NULL)
-        return;
-    file->goes_along = 1;
-    nt_file_drop(file);
+    if (file != NULL) {
+        file->goes_along = 1;
+        nt_file_drop(file);
+    }
+    nt_leave(self);
 }

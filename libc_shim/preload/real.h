@@ -132,6 +132,7 @@
     X(int, sigaction, (int number, const struct sigaction *action, struct sigaction *old),         \
       (number, action, old))                                                                       \
     X(pid_t, fork, (void), ())                                                                     \
+    X(pid_t, _Fork, (void), ())                                                                    \
     X(int, execve, (const char *path, char *const argv[], char *const env[]), (path, argv, env))   \
     X(int, execvpe, (const char *file, char *const argv[], char *const env[]), (file, argv, env))  \
     X(int, fexecve, (int fd, char *const argv[], char *const env[]), (fd, argv, env))              \
@@ -178,19 +179,23 @@
       (name, family, host, buf, room, found, error))
 
 // Variadic ones; the callee finds its arguments in the same registers either way.
-#define NT_REAL_VARIADIC(X)                                                                      \
-    X(int, fcntl, (int fd, int command, ...), (int fd, int command, void *arg),                  \
-      (fd, command, arg))                                                                        \
-    X(int, ioctl, (int fd, unsigned long request, ...),                                          \
-      (int fd, unsigned long request, void *arg), (fd, request, arg))                            \
-    X(int, open, (const char *path, int flags, ...), (const char *path, int flags, mode_t mode), \
-      (path, flags, mode))                                                                       \
-    X(int, openat, (int at, const char *path, int flags, ...),                                   \
-      (int at, const char *path, int flags, mode_t mode), (at, path, flags, mode))               \
-    X(int, prctl, (int option, ...),                                                             \
-      (int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d),          \
-      (option, a, b, c, d))                                                                      \
-    X(long, syscall, (long number, ...),                                                         \
+#define NT_REAL_VARIADIC(X)                                                                       \
+    X(int, fcntl, (int fd, int command, ...), (int fd, int command, void *arg),                   \
+      (fd, command, arg))                                                                         \
+    X(int, ioctl, (int fd, unsigned long request, ...),                                           \
+      (int fd, unsigned long request, void *arg), (fd, request, arg))                             \
+    X(int, open, (const char *path, int flags, ...), (const char *path, int flags, mode_t mode),  \
+      (path, flags, mode))                                                                        \
+    X(int, openat, (int at, const char *path, int flags, ...),                                    \
+      (int at, const char *path, int flags, mode_t mode), (at, path, flags, mode))                \
+    X(int, prctl, (int option, ...),                                                              \
+      (int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d),           \
+      (option, a, b, c, d))                                                                       \
+    X(int, clone, (int (*function)(void *), void *stack, int flags, void *argument, ...),         \
+      (int (*function)(void *), void *stack, int flags, void *argument, pid_t *parent, void *tls, \
+       pid_t *child),                                                                             \
+      (function, stack, flags, argument, parent, tls, child))                                     \
+    X(long, syscall, (long number, ...),                                                          \
       (long number, long a, long b, long c, long d, long e, long f), (number, a, b, c, d, e, f))
 
 struct nt_real {

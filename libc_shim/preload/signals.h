@@ -15,6 +15,7 @@
 #ifndef NT_PRELOAD_SIGNALS_H
 #define NT_PRELOAD_SIGNALS_H
 
+#include "libc_shim/preload/fork.h"
 #include "libc_shim/preload/real.h"
 #include "libc_shim/preload/thread.h"
 
@@ -27,6 +28,8 @@ void nt_signals_raise(struct nt_thread *self);
 // Around every call of the shim.
 static inline struct nt_thread *nt_enter(void)
 {
+    if (NT_UNLIKELY(nt_fork_page.is_ours == 0))
+        nt_fork_unseen();
     struct nt_thread *self = nt_thread_self();
     self->critical++;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);

@@ -2,9 +2,12 @@
 
 #include "libc_shim/preload/connection.h"
 #include "libc_shim/preload/data.h"
+#include "libc_shim/preload/fork.h"
 #include "libc_shim/preload/stats.h"
 #include "libc_shim/preload/symbols.h"
 
+#include <linux/sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -12,6 +15,46 @@
 
 // A child of vfork() would change the parent's descriptor table, which is memory.
 NT_SYMBOL(pid_t, vfork, (void)) { return nt_real.fork(); }
+
+NT_SYMBOL(pid_t, _Fork, (void))
+{
+    if (nt_fd_limit == 0)
+        return nt_real._Fork();
+    nt_fork_before();
+    pid_t child = nt_real._Fork();
+    nt_fork_after(child);
+    return child;
+}
+
+struct cloned {
+    int (*function)(void *);
+    void *argument;
+};
+
+static int start_cloned(void *argument)
+{
+    const struct cloned *cloned = argument;
+    nt_fork_after(0);
+    return cloned->function(cloned->argument);
+}
+
+// Threads, and children that share memory until they exec, are not forked.
+NT_SYMBOL(int, clone, (int (*function)(void *), void *stack, int flags, void *argument, ...))
+{
+    va_list args;
+    va_start(args, argument);
+    pid_t *parent_tid = va_arg(args, pid_t *); // NOLINT(clang-analyzer-valist.Uninitialized)
+    void *tls = va_arg(args, void *);
+    pid_t *child_tid = va_arg(args, pid_t *);
+    va_end(args);
+    struct cloned cloned = {function, argument};
+    if (nt_fd_limit == 0 || (flags & CLONE_VM) != 0)
+        return nt_real.clone(function, stack, flags, argument, parent_tid, tls, child_tid);
+    nt_fork_before();
+    int child = nt_real.clone(start_cloned, stack, flags, &cloned, parent_tid, tls, child_tid);
+    nt_fork_after(child);
+    return child;
+}
 
 NT_SYMBOL(_Noreturn void, _exit, (int status))
 {
@@ -78,6 +121,41 @@ union argument {
     long number;
     void *pointer;
 };
+
+// Whether a system call makes a process that goes on here, with memory of its own.
+static bool forks(long number, const union argument *x)
+{
+#ifdef SYS_fork
+    if (number == SYS_fork || number == SYS_vfork)
+        return true;
+#endif
+    if (number == SYS_clone)
+        return (x[0].number & CLONE_VM) == 0 && x[1].pointer == NULL;
+#ifdef SYS_clone3
+    const struct clone_args *args = x[0].pointer;
+    if (number == SYS_clone3)
+        return args != NULL && (args->flags & CLONE_VM) == 0 && args->stack == 0;
+#endif
+    return false;
+}
+
+// A child of vfork() is one of fork() here, too.
+static long fork_by_number(long number, const union argument *x)
+{
+    long child;
+    nt_fork_before();
+    if (number == SYS_clone
+#ifdef SYS_clone3
+        || number == SYS_clone3
+#endif
+    )
+        child = nt_real.syscall(number, x[0].number, x[1].number, x[2].number, x[3].number,
+                                x[4].number);
+    else
+        child = nt_real.syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+    nt_fork_after((pid_t)child);
+    return child;
+}
 
 // Calls on a descriptor of ours; false: not one of those.
 static bool on_ours(long number, const union argument *x, long *result)
@@ -200,6 +278,8 @@ NT_SYMBOL(long, syscall, (long number, ...))
     if (nt_fd_limit != 0) {
         if (number == SYS_seccomp)
             NT_VOID(nt_share_before_sandbox());
+        if (forks(number, x))
+            return fork_by_number(number, x);
         if (!nt_fd_is_kernel((int)x[0].number)) {
             struct nt_thread *caller = nt_enter();
             bool done = on_ours(number, x, &result);

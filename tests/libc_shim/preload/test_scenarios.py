@@ -24,6 +24,7 @@ GROUPS = (
     "child_drops duplicates_inherited child_polls grandchild",
     "exec_on_stdin exec_self exec_many exec_fails spawned shell_on_socket system_on_socket",
     "passed passed_to_oneself",
+    "raw_forks unseen_fork",
     "fresh_states connected_states datagram_states edges edges_of_room connecting_edges",
     "one_of_many ended_by_another cancel_points wide_select",
     "epoll_in_child nested_in_child closed_in_child",

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <grp.h>
+#include <linux/sched.h>
 #include <spawn.h>
 #include <sys/resource.h>
 
@@ -340,6 +341,90 @@ static void exec_on_stdin(void)
 }
 
 // A program that becomes another: sshd, nginx's upgrade.
+// -- Children of other calls than fork() --------------------------------------------------------
+
+static pid_t by_clone(void) { return (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL); }
+static pid_t by_clone3(void)
+{
+    struct clone_args args = {.exit_signal = SIGCHLD};
+    return (pid_t)syscall(SYS_clone3, &args, sizeof args);
+}
+
+static void serve_once(int end)
+{
+    char word[5] = {0};
+    if (read(end, word, 4) != 4 || strcmp(word, "ping") != 0 || write(end, "pong", 4) != 4)
+        _exit(1);
+    _exit(0);
+}
+
+static int served_end;
+static int in_clone(void *unused)
+{
+    (void)unused;
+    serve_once(served_end);
+    return 1;
+}
+static pid_t by_function(void)
+{
+    static char stack[65536] __attribute__((aligned(16)));
+    return clone(in_clone, stack + sizeof stack, SIGCHLD, NULL);
+}
+
+static void say_status(pid_t child)
+{
+    int status = -1;
+    SAY(waitpid(child, &status, 0) == child);
+    SAY(status);
+}
+
+static void raw_forks(void)
+{
+    pid_t (*const ways[])(void) = {by_clone, by_clone3, _Fork, by_function};
+    for (int i = 0; i < 4; i++) {
+        int ends[2];
+        connected(ends);
+        served_end = ends[1];
+        fflush(stdout);
+        pid_t child = MUST(ways[i]());
+        if (child == 0)
+            serve_once(ends[1]);
+        MUST(close(ends[1]));
+        SAY(write(ends[0], "ping", 4));
+        say_read(ends[0], 4);
+        say_status(child);
+        say_read(ends[0], 1);
+        MUST(close(ends[0]));
+    }
+}
+
+// A child that no function of libc's made: it has sockets of its own, and harms nobody's.
+static void unseen_fork(void)
+{
+    int ends[2], own[2];
+    connected(ends);
+    fflush(stdout);
+#ifdef __x86_64__
+    long child;
+    __asm__ volatile("syscall"
+                     : "=a"(child)
+                     : "a"(SYS_clone), "D"(SIGCHLD), "S"(0), "d"(0)
+                     : "rcx", "r11", "memory");
+#else
+    long child = MUST(fork());
+#endif
+    if (child == 0) {
+        connected(own);
+        bool good = write(own[0], "x", 1) == 1 && read(own[1], ends, 1) == 1;
+        _exit(good ? 0 : 1);
+    }
+    SAY(write(ends[0], "x", 1));
+    say_read(ends[1], 1);
+    say_status((pid_t)child);
+    SAY(write(ends[1], "y", 1));
+    say_read(ends[0], 1);
+}
+
 // More than one message can name, and one at a number that few programs use.
 static void exec_many(void)
 {
@@ -835,6 +920,8 @@ const struct scenario share_scenarios[] = {
     {"child_polls", child_polls},
     {"grandchild", grandchild},
     {"exec_on_stdin", exec_on_stdin},
+    {"raw_forks", raw_forks},
+    {"unseen_fork", unseen_fork},
     {"exec_self", exec_self},
     {"exec_many", exec_many},
     {"exec_fails", exec_fails},
