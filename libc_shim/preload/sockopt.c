@@ -4,6 +4,7 @@
 #include "libc_shim/preload/connection.h"
 #include "libc_shim/preload/interfaces.h"
 #include "libc_shim/preload/log.h"
+#include "libc_shim/preload/numbers.h"
 #include "libc_shim/preload/process.h"
 #include "libc_shim/preload/share.h"
 
@@ -48,19 +49,77 @@ static int bound_device(struct nt_file *file, void *value, socklen_t *length)
     return 0;
 }
 
-// An option of a pumped socket that its stand-in does not have: it stays at what it is.
-static int pumped_option(void *value, socklen_t *length)
+// -- Of a pumped socket ----------------------------------------------------------------------
+
+// How calls on it wait is its stand-in's business; everything else is the socket's behind it.
+static bool is_stand_ins(int level, int name)
 {
-    if (value != NULL && length != NULL)
-        memset(value, 0, *length);
+    return level == SOL_SOCKET &&
+           (name == SO_RCVTIMEO || name == SO_SNDTIMEO || name == SO_RCVLOWAT);
+}
+
+// A program's own linger is the pump's, too: that must not wait, for others' sakes.
+static bool is_too_patient(int level, int name, const void *value, socklen_t length)
+{
+    struct linger linger;
+    if (level != SOL_SOCKET || name != SO_LINGER || length < sizeof linger)
+        return false;
+    memcpy(&linger, value, sizeof linger);
+    return linger.l_onoff != 0 && linger.l_linger != 0;
+}
+
+static void prepare_pumped(struct nt_control_call *call, int fd, uint32_t how, int level, int name)
+{
+    nt_control_prepare(call, NT_CTL_OPTION);
+    call->message.arg = how;
+    call->message.slot = (uint32_t)level;
+    call->message.generation = (uint32_t)name;
+    call->send_fd = fd;
+    nt_numbers_yield(1);
+}
+
+static int get_pumped(int fd, int level, int name, void *value, socklen_t *length)
+{
+    struct nt_control_call call;
+    if (value == NULL || length == NULL)
+        return -EFAULT;
+    if (is_stand_ins(level, name))
+        return nt_real.getsockopt(fd, level, name, value, length) == 0 ? 0 : -errno;
+    prepare_pumped(&call, fd, NT_OPTION_GET, level, name);
+    call.message.options = *length;
+    int result = nt_control_do(&call);
+    if (result != 0)
+        return result;
+    if (call.message.text_bytes < *length)
+        *length = call.message.text_bytes;
+    memcpy(value, call.message.text, *length);
     return 0;
 }
+
+static int set_pumped(int fd, int level, int name, const void *value, socklen_t length)
+{
+    struct nt_control_call call;
+    if (value == NULL && length != 0)
+        return -EFAULT;
+    if (is_stand_ins(level, name))
+        return nt_real.setsockopt(fd, level, name, value, length) == 0 ? 0 : -errno;
+    if (is_too_patient(level, name, value, length)) {
+        nt_log_once("SO_LINGER: close() of a socket that two processes use does not wait");
+        return 0;
+    }
+    prepare_pumped(&call, fd, NT_OPTION_SET, level, name);
+    call.message.text_bytes = length < NT_CTL_TEXT_BYTES / 2 ? length : NT_CTL_TEXT_BYTES / 2;
+    memcpy(call.message.text, value, call.message.text_bytes);
+    return nt_control_do(&call);
+}
+
+// --------------------------------------------------------------------------------------------
 
 int nt_getsockopt(int fd, int level, int name, void *value, socklen_t *length)
 {
     struct nt_file *file;
-    if (level != SOL_SOCKET && nt_share_is_pumped(fd))
-        return pumped_option(value, length);
+    if (nt_share_is_pumped(fd))
+        return get_pumped(fd, level, name, value, length);
     bool moved;
     int result;
     do {
@@ -83,8 +142,8 @@ int nt_getsockopt(int fd, int level, int name, void *value, socklen_t *length)
 int nt_setsockopt(int fd, int level, int name, const void *value, socklen_t length)
 {
     struct nt_file *file;
-    if (level != SOL_SOCKET && nt_share_is_pumped(fd))
-        return pumped_option(NULL, NULL);
+    if (nt_share_is_pumped(fd))
+        return set_pumped(fd, level, name, value, length);
     struct nt_thread *self = nt_thread_self();
     bool moved;
     int result;

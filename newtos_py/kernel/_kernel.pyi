@@ -34,6 +34,7 @@ class _Lib:
     NT_CONTROL_CLOSE: int
     NT_CONTROL_RESET: int
     NT_CONTROL_TAKEN: int
+    NT_CONTROL_FROZEN: int
     NT_OPTION_NODELAY: int
     NT_OPTION_CORK: int
     NT_OPTION_KEEPALIVE: int
@@ -81,6 +82,7 @@ class _Lib:
     NT_CTL_TAKE: int
     NT_CTL_JOIN: int
     NT_CTL_CALLS: int
+    NT_CTL_OPTION: int
     NT_CALLS_SYSCALL: int
     NT_CALLS_CHANNEL: int
     NT_TOKEN_MORE: int
@@ -89,6 +91,7 @@ class _Lib:
     NT_TAKE_LOOK: int
     NT_TAKE_RECEIVED: int
     NT_TAKE_PUMP: int
+    NT_TAKE_READ: int
     NT_TAKEN_SLOT: int
     NT_TAKEN_LISTENER: int
     NT_TAKEN_PUMPED: int

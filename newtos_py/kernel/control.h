@@ -41,6 +41,10 @@
 // Areas. An area is the nth (from 0) of its program with the server of a protocol and lane; the
 // program asks for the next one when the one before is nearly full. Asked for again, the same is
 // answered. A socket's area stands beside its slot in every request that names a slot.
+//   OPTION     (what stands for a pumped socket);         text: the value
+//              arg: NT_OPTION_SET, slot: level,
+//              generation: name, text: the value; or
+//              NT_OPTION_GET, options: bytes at most
 //
 // Sockets that several processes hold. Each newtos socket has a placeholder in the kernel, whose
 // inode is its name: it goes with fork, exec and SCM_RIGHTS wherever the socket goes. A program
@@ -75,6 +79,7 @@ enum nt_control_kind {
     NT_CTL_TAKE = 12,
     NT_CTL_JOIN = 13,
     NT_CTL_CALLS = 14,
+    NT_CTL_OPTION = 15,
 };
 
 enum nt_token_flags {
@@ -87,6 +92,10 @@ enum nt_calls { NT_CALLS_SYSCALL = 1, NT_CALLS_CHANNEL = 2 };
 
 enum { NT_STATE_SENT = 1 };
 enum { NT_TAKE_LOOK = 1, NT_TAKE_RECEIVED = 2, NT_TAKE_PUMP = 3, NT_TAKE_READ = 4 };
+
+// OPTION: of a socket that is pumped; the kernel's socket that stands for it proves that it is
+// held.
+enum { NT_OPTION_SET = 1, NT_OPTION_GET = 2 };
 
 enum nt_taken {
     NT_TAKEN_SLOT = 1,     // it is in this slot of the program's area

@@ -331,8 +331,16 @@ class KeepNote:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class KeepFile:
+    """Hold a descriptor under a key, instead of what was there; None removes it."""
+
+    key: str
+    file: Fd | None
+
+
 SERVER_CODEC = Codec(
     Setup, For, Start, AreaPart, AreaGone, QueuePart, ListenerPart, ListenerGone, Done, Ready,
     Failed, Restarted, KeepProgram, DropProgram, KeepArea, DropArea, KeepQueue, KeepListener,
-    DropListener, KeepNote,
+    DropListener, KeepNote, KeepFile,
 )  # fmt: skip

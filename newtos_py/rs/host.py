@@ -271,7 +271,7 @@ class Host:
         store = self._store
         others = [(role, each) for role, each in self._by_role.items() if role != wiring.SYSCALL]
         match message:
-            case m.KeepNote():
+            case m.KeepNote() | m.KeepFile():
                 store.keep(message)
                 return 0, []
             case m.KeepProgram():

@@ -12,7 +12,7 @@ from newtos_py.kernel.descriptors import close_all
 from newtos_py.kernel.server import TCP
 from newtos_py.rs import wiring
 
-Keep = m.KeepProgram | m.KeepArea | m.KeepQueue | m.KeepListener | m.KeepNote
+Keep = m.KeepProgram | m.KeepArea | m.KeepQueue | m.KeepListener | m.KeepNote | m.KeepFile
 
 
 class Store:
@@ -25,6 +25,7 @@ class Store:
         self._queues: dict[tuple[int, int], m.KeepQueue] = {}
         self._listeners: dict[int, m.KeepListener] = {}
         self._notes: dict[str, m.KeepNote] = {}
+        self._files: dict[str, m.KeepFile] = {}
 
     # -- Storing -----------------------------------------------------------------------------
 
@@ -49,6 +50,10 @@ class Store:
                     self._notes[message.key] = message
                 else:
                     self._notes.pop(message.key, None)
+            case m.KeepFile():
+                _close(self._files.pop(message.key, None))
+                if message.file is not None:
+                    self._files[message.key] = message
 
     def drop_program(self, program: int) -> None:
         """Forget a program and its event queues."""
@@ -66,7 +71,7 @@ class Store:
 
     def close(self) -> None:
         """Close every descriptor."""
-        for kept in (self._programs, self._areas, self._queues, self._listeners):
+        for kept in (self._programs, self._areas, self._queues, self._listeners, self._files):
             for message in kept.values():
                 _close(message)
             kept.clear()
@@ -81,6 +86,7 @@ class Store:
             yield from self._queues.values()
             yield from self._listeners.values()
             yield from self._notes.values()
+            yield from self._files.values()
             return
         for area in self._areas.values():
             yield from self.area_parts(area, role)
@@ -145,6 +151,9 @@ def _close(message: Keep | None) -> None:
             _close_fds(message.doorbell)
         case m.KeepListener():
             _close_fds(message.ring, message.claims)
+        case m.KeepFile():
+            if message.file is not None:
+                _close_fds(message.file)
         case _:
             pass
 

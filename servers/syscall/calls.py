@@ -72,6 +72,7 @@ class Calls:
             lib.NT_CTL_STATE: self._state,
             lib.NT_CTL_TAKE: self._take,
             lib.NT_CTL_CALLS: self._call_server,
+            lib.NT_CTL_OPTION: self._option,
         }
 
     async def do(self, program: Program, message: ControlMessage, descriptors: Fds) -> Reply | None:
@@ -176,6 +177,11 @@ class Calls:
         if len(fds) != 1:
             return Reply(message.failed(errno.EINVAL))
         return await self._sharing.take(program, message, fds[0])
+
+    async def _option(self, _program: Program, message: ControlMessage, fds: Fds) -> Reply:
+        if len(fds) != 1:
+            return Reply(message.failed(errno.EINVAL))
+        return await self._sharing.option(message, fds[0])
 
     # -- The baselines -------------------------------------------------------------------------
 

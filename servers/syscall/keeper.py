@@ -11,6 +11,7 @@ from dataclasses import replace
 from newtos_py.errors import NewtosError
 from newtos_py.kernel import messages as m
 from newtos_py.kernel.async_link import AsyncLink
+from newtos_py.kernel.codec import Fd
 from newtos_py.kernel.link import Link
 
 Numbered = (
@@ -57,6 +58,10 @@ class Keeper:
     def note(self, key: str, text: str) -> None:
         """Keep a text under a key; an empty one removes it."""
         self._link.send(m.KeepNote(key, text))
+
+    def keep_file(self, key: str, descriptor: int | None) -> None:
+        """Keep a descriptor under a key; None removes it."""
+        self._link.send(m.KeepFile(key, Fd(descriptor) if descriptor is not None else None))
 
     def ready(self) -> None:
         """Tell rs that this server is."""

@@ -62,7 +62,7 @@ class SyscallServer:
         self._transactions = Transactions(self._transports, self._keeper.note, context.generation)
         self._control = socket.socket(fileno=context.control_fd)
         self._control.setblocking(False)
-        self._pump = Pump(self._control.getsockname())
+        self._pump = Pump(self._control.getsockname(), self._keeper.keep_file, context.generation)
         self._shares = Shares(self._keeper.note)
         mover = Mover(
             self._shares,
@@ -84,6 +84,7 @@ class SyscallServer:
             make_area=self._make_area,
             find=self._programs.get,
             pump=self._pump,
+            keep_file=self._keeper.keep_file,
         )
         self._calls = Calls(
             context,
@@ -120,6 +121,7 @@ class SyscallServer:
         senders = {sender for each in self._shares.all() for sender in each.senders}
         for sender in senders - self._programs.keys():
             self._sharing.expire_messages(sender)
+        self._pump.serve()
         self._status.state = lib.NT_SERVER_RUNNING
         self._keeper.ready()
         await loop.create_future()
@@ -281,6 +283,8 @@ class SyscallServer:
                 os.close(message.doorbell.number)
             case m.KeepListener():
                 self._listeners.add(message)
+            case m.KeepFile() if message.file is not None:
+                self._sharing.restore_file(message.key, message.file.number)
             case m.KeepNote():
                 takers = (self._transactions.restore, self._shares.restore)
                 if not any(take(message.key, message.text) for take in takers):

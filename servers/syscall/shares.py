@@ -69,7 +69,8 @@ class Shared:
     state: bytes = b""
     # Several programs use it at once: they get the other end of what the pump carries.
     is_pumped: bool = False
-    # That end, for those who still come; it does not outlive this generation.
+    # That end's inode, and it itself, for those who still come.
+    stand_in_inode: int = 0
     stand_in: int | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -122,6 +123,13 @@ class Shares:
             place = each.place
             if (each.protocol, place.area, place.slot) == (protocol, area, slot):
                 return each if place.generation == generation else None
+        return None
+
+    def stood_for_by(self, inode: int) -> Shared | None:
+        """The pumped socket that a kernel's socket of that inode stands for."""
+        for each in self._by_inode.values():
+            if each.is_pumped and each.stand_in_inode == inode:
+                return each
         return None
 
     def all(self) -> list[Shared]:
@@ -199,6 +207,13 @@ class Shares:
             self._note(f"{_SOCKET_NOTE}{shared.inode}", "")
         return True
 
+    def end(self, shared: Shared) -> None:
+        """Nobody can use it any more, whoever holds it."""
+        shared.senders.clear()
+        for program in self.holders(shared):
+            self.leave(program, shared)
+        self.leave(NOBODY, shared)
+
     def forget_program(self, program: int) -> None:
         """A program is gone, and holds nothing."""
         self._holds.pop(program, None)
@@ -221,6 +236,7 @@ class Shares:
                 list(shared.senders.items()),
                 shared.state.hex(),
                 shared.is_pumped,
+                shared.stand_in_inode,
             ]
         )
         self._note(f"{_SOCKET_NOTE}{shared.inode}", text)
@@ -243,6 +259,7 @@ class Shares:
                 list(senders),
                 str(state),
                 bool(is_pumped),
+                int(stand_in_inode),
             ]:
                 self._by_inode[inode] = Shared(
                     inode,
@@ -254,6 +271,7 @@ class Shares:
                     senders=dict(senders),
                     state=bytes.fromhex(state),
                     is_pumped=is_pumped,
+                    stand_in_inode=stand_in_inode,
                 )
             case _:
                 raise NewtosError(f"no note of a socket: {key}={text!r}")

@@ -17,7 +17,7 @@ from newtos_py.servers.syscall.control import BadMessageError, ControlMessage, R
 from newtos_py.servers.syscall.listening import Listening
 from newtos_py.servers.syscall.moves import Mover
 from newtos_py.servers.syscall.program import Program, process_of
-from newtos_py.servers.syscall.pumps import Pump
+from newtos_py.servers.syscall.pumps import Option, Pump
 from newtos_py.servers.syscall.shares import NAMED_BYTES, NOBODY, Named, Shared, Shares, named_in
 
 from newtos_py.kernel._kernel import lib
@@ -26,6 +26,9 @@ from newtos_py.kernel.server import TCP, UDP
 
 # As many sockets as a program may have descriptors (fs.nr_open).
 _LIST_BYTES_MAX = NAMED_BYTES << 20
+
+# rs keeps under this what stands for a pumped socket.
+_STAND_IN = "stand-in."
 
 # How long a socket in a message outlives its sender.
 _MESSAGE_S = 10.0
@@ -57,6 +60,7 @@ class Sharing:
         make_area: Callable[[Program, int, int], Awaitable[bool]],
         find: Callable[[int], Program | None],
         pump: Pump,
+        keep_file: Callable[[str, int | None], None],
     ) -> None:
         """Take what only the server can do.
 
@@ -73,6 +77,7 @@ class Sharing:
         self._make_area = make_area
         self._find = find
         self._pump = pump
+        self._keep_file = keep_file
         # Inodes of tokens: one that is read again after a restart is known.
         self._tokens: dict[int, int] = {}
         # Kept, because the event loop does not keep tasks.
@@ -96,6 +101,27 @@ class Sharing:
     def restored(self, program: Program) -> None:
         """A program came from a former generation."""
         self._tokens[os.fstat(program.connection.fileno()).st_ino] = program.number
+
+    def restore_file(self, key: str, descriptor: int) -> None:
+        """Take up what a former generation had kept: after the sockets' notes."""
+        if self._pump.restore(key, descriptor):
+            return
+        shared = self._shares.find(int(key.removeprefix(_STAND_IN)))
+        if shared is None:
+            os.close(descriptor)
+            self._keep_file(key, None)
+        else:
+            shared.stand_in = descriptor
+
+    async def option(self, message: ControlMessage, stand_in: int) -> Reply:
+        """Set or tell an option of a socket that is pumped."""
+        shared = self._shares.stood_for_by(os.fstat(stand_in).st_ino)
+        if shared is None:
+            return Reply(message.failed(errno.ENOTCONN))
+        level, name = _signed(message.slot), _signed(message.generation)
+        option = Option(message.arg, level, name, message.options, message.text)
+        error, value = await self._pump.option(shared.inode, option)
+        return Reply(message.failed(error) if error else replace(message, text=value))
 
     def forget(self, program: Program) -> None:
         """A program is gone."""
@@ -247,10 +273,12 @@ class Sharing:
                 shared.is_pumped = True
                 # The message to the pump holds it until that has it.
                 self._shares.send(NOBODY, shared)
-                shared.stand_in = self._pump.carry(placeholder)
+                shared.stand_in = self._pump.carry(shared.inode, placeholder)
+                shared.stand_in_inode = os.fstat(shared.stand_in).st_ino
                 self._shares.keep(shared)
+                self._keep_file(f"{_STAND_IN}{shared.inode}", shared.stand_in)
             if shared.stand_in is None:
-                raise OSError(errno.ECONNRESET, "its pump is of a former generation")
+                raise OSError(errno.ECONNRESET, "its pump is gone")
             stand_in = os.dup(shared.stand_in)
         except OSError as error:
             log(f"process {program.pid}: a socket can't be pumped: {error.strerror}")
@@ -268,6 +296,7 @@ class Sharing:
             return
         mine = self._pump.pid
         if all(self._pid_of(each) == mine for each in self._shares.holders(shared)):
+            self._keep_file(f"{_STAND_IN}{shared.inode}", None)
             os.close(shared.stand_in)
             shared.stand_in = None
 
@@ -293,7 +322,15 @@ class Sharing:
         return replace(answer, area=place.area, slot=place.slot, generation=place.generation)
 
     async def bury(self, program: Program) -> None:
-        """A program has ended: what others hold lives on, in an area of this server's own."""
+        """A program has ended: what others hold lives on, in an area of this server's own.
+
+        Not what it pumped: those who use that have nothing but ends that hang up now.
+        """
+        for shared in self._shares.owned_by(program.number):
+            if shared.is_pumped:
+                async with shared.lock:
+                    self._shares.end(shared)
+                    self._drop_stand_in(shared)
         for shared in self._shares.held_by(program.number):
             async with shared.lock:
                 if await self._leave_locked(program, shared):
@@ -345,6 +382,10 @@ def _list_in(descriptor: int) -> bytes:
     except OSError as error:
         raise BadMessageError("its list is no memory file") from error
     return os.pread(descriptor, _LIST_BYTES_MAX, 0)
+
+
+def _signed(number: int) -> int:
+    return number - (1 << 32) if number >> 31 else number
 
 
 def _own_end(descriptor: int) -> socket.socket | None:

@@ -18,6 +18,7 @@ GROUPS = (
     "workers workers_listen listener_left_behind listener_over_exec listener_passed",
     "passed passed_to_oneself both_write both_read",
     "writers_collide writers_collide_nonblocking readers_collide a_file_and_a_word",
+    "options_of_both reset_by_both shut_by_both",
     "datagrams_child_answers datagrams_child_for_each datagrams_both_receive datagrams_both_send",
     "datagrams_both_poll datagrams_connected_by_child datagrams_exec datagrams_passed",
 )

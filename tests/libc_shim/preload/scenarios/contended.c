@@ -190,7 +190,124 @@ static void a_file_and_a_word(void)
     SAY(ROUNDS);
 }
 
+static void say_option(int fd, int level, int name)
+{
+    int value = 0;
+    socklen_t length = sizeof value;
+    SAY(getsockopt(fd, level, name, &value, &length));
+    printf("%d, %u bytes\n", value, length);
+}
+
+static int used_by_both(int ends[2], int tube[2])
+{
+    char byte;
+    connected(ends);
+    MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, tube));
+    fflush(stdout);
+    pid_t pid = MUST(fork());
+    int own = pid == 0;
+    for (int turn = 0; turn < 3; turn++) { // child, parent, child, ...
+        if (!own)
+            MUST(read(tube[0], &byte, 1));
+        MUST(write(ends[1], "x", 1));
+        MUST(write(tube[own], "x", 1));
+        if (own)
+            MUST(read(tube[1], &byte, 1));
+    }
+    if (!own) {
+        char six[6];
+        MUST(read_all(ends[0], six, sizeof six));
+    } else {
+        close(ends[0]);
+    }
+    return pid;
+}
+
+// Options of a socket that two processes use are those of the socket, whoever sets them.
+static void options_of_both(void)
+{
+    int ends[2], tube[2];
+    const int on = 1, idle = 77;
+    const struct timeval short_time = {.tv_usec = 20000};
+    pid_t pid = used_by_both(ends, tube);
+    if (pid == 0) {
+        SAY(setsockopt(ends[1], IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
+        SAY(setsockopt(ends[1], SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on));
+        SAY(setsockopt(ends[1], IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle));
+        SAY(setsockopt(ends[1], IPPROTO_TCP, 9999, &idle, sizeof idle));
+        SAY(setsockopt(ends[1], IPPROTO_TCP, TCP_NODELAY, &on, 1));
+        fflush(stdout);
+        _exit(0);
+    }
+    await_all(1);
+    say_option(ends[1], IPPROTO_TCP, TCP_NODELAY);
+    say_option(ends[1], IPPROTO_TCP, TCP_KEEPIDLE);
+    say_option(ends[1], IPPROTO_TCP, TCP_KEEPCNT);
+    say_option(ends[1], IPPROTO_TCP, 9999);
+    say_option(ends[1], SOL_SOCKET, SO_KEEPALIVE);
+    say_option(ends[1], SOL_SOCKET, SO_TYPE);
+    say_option(ends[1], SOL_SOCKET, SO_DOMAIN);
+    say_option(ends[1], SOL_SOCKET, SO_PROTOCOL);
+    say_option(ends[1], SOL_SOCKET, SO_ACCEPTCONN);
+    say_option(ends[1], SOL_SOCKET, SO_ERROR);
+    struct tcp_info info;
+    socklen_t length = sizeof info;
+    SAY(getsockopt(ends[1], IPPROTO_TCP, TCP_INFO, &info, &length));
+    SAY(info.tcpi_state == TCP_ESTABLISHED);
+    char byte;
+    SAY(setsockopt(ends[1], SOL_SOCKET, SO_RCVTIMEO, &short_time, sizeof short_time));
+    SAY(recv(ends[1], &byte, 1, 0));
+    SAY(setsockopt(-1, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
+    SAY(setsockopt(ends[1], IPPROTO_TCP, TCP_NODELAY, NULL, sizeof on));
+}
+
+// Both have closed it: SO_LINGER's reset, as with any socket.
+static void reset_by_both(void)
+{
+    int ends[2], tube[2];
+    char byte;
+    const struct linger reset = {.l_onoff = 1};
+    struct linger read_back;
+    socklen_t length = sizeof read_back;
+    pid_t pid = used_by_both(ends, tube);
+    if (pid == 0) {
+        MUST(read(tube[1], &byte, 1));
+        _exit(0);
+    }
+    SAY(setsockopt(ends[1], SOL_SOCKET, SO_LINGER, &reset, sizeof reset));
+    SAY(getsockopt(ends[1], SOL_SOCKET, SO_LINGER, &read_back, &length));
+    SAY(read_back.l_onoff == 1 && read_back.l_linger == 0);
+    MUST(write(tube[0], "x", 1));
+    await_all(1);
+    SAY(close(ends[1]));
+    SAY(read(ends[0], &byte, 1));
+}
+
+// One direction after the other: what comes after SHUT_RD is thrown away, and disturbs nothing.
+static void shut_by_both(void)
+{
+    int ends[2], tube[2];
+    char text[10] = {0};
+    pid_t pid = used_by_both(ends, tube);
+    if (pid == 0) {
+        SAY(shutdown(ends[1], SHUT_RD));
+        fflush(stdout);
+        _exit(0);
+    }
+    await_all(1);
+    SAY(read(ends[1], text, 1));
+    SAY(write(ends[0], "thrown away", 11));
+    SAY(write(ends[1], "all fine", 8));
+    SAY(read_all(ends[0], text, 8));
+    printf("%s\n", text);
+    SAY(shutdown(ends[1], SHUT_WR));
+    SAY(read(ends[0], text, 1));
+}
+
 const struct scenario contended_scenarios[] = {
+    {"options_of_both", options_of_both},
+    {"reset_by_both", reset_by_both},
+    {"shut_by_both", shut_by_both},
     {"writers_collide", writers_collide},
     {"writers_collide_nonblocking", writers_collide_nonblocking},
     {"readers_collide", readers_collide},
