@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -33,6 +34,13 @@ static uint64_t realtime_ns(void)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+// Without a system call, by the vDSO or rseq.
+static uint32_t core(void)
+{
+    int cpu = sched_getcpu();
+    return cpu < 0 ? UINT32_MAX : (uint32_t)cpu;
+}
+
 static void start(void)
 {
     nt_real_resolve();
@@ -44,6 +52,7 @@ static void start(void)
     nt_stats_open();
     nt_sock_context_init(&nt_context, nt_yield);
     nt_context.realtime_ns = realtime_ns;
+    nt_context.core = core;
     nt_fork_open();
     nt_exec_open();
     (void)nt_control_open(); // what it means that the host is gone, the first socket() says

@@ -3,6 +3,7 @@
 // Linux's struct socket has a state of its own (SS_UNCONNECTED, SS_CONNECTING, SS_CONNECTED) beside
 // TCP's; it is what makes connect() answer EALREADY, then 0 once, then EISCONN. Here that is the
 // phase, with NT_SOCKF_UNREPORTED for "connected, but nobody has been told".
+#include "libc_shim/sockets/accept_order.h"
 #include "libc_shim/sockets/inner.h"
 
 // -- bind and listen -------------------------------------------------------------------------
@@ -355,7 +356,7 @@ static int accept_here(struct nt_sock *sock, struct nt_sock *accepted, struct nt
     return -EAGAIN;
 }
 
-// All lanes' rings, in turn: each accept() begins with the next one.
+// All lanes' rings, in the order that the host's listen design says.
 static int accept_in_lanes(struct nt_sock *sock, struct nt_sock *accepted,
                            struct nt_sock_wake *wake)
 {
@@ -365,10 +366,20 @@ static int accept_in_lanes(struct nt_sock *sock, struct nt_sock *accepted,
     for (struct nt_sock *part = sock; part != NULL && count < NT_SOCK_LANES_MAX;
          part = nt_load_acquire(&part->beside))
         lane[count++] = part;
+    struct nt_accept_lanes lanes = {.count = count, .turn = turn};
+    uint32_t order[NT_SOCK_LANES_MAX];
+    uint32_t (*core)(void) = sock->area->context->core;
+    lanes.core = core == NULL ? UINT32_MAX : core();
+    for (uint32_t i = 0; i < count; i++) {
+        nt_sock_accepting(lane[i]);
+        lanes.ring[i] = lane[i]->listener;
+    }
+    uint32_t steals = nt_accept_order(&lanes, order);
     int result = -EAGAIN;
     for (uint32_t i = 0; i < count && result != 0; i++) {
-        nt_sock_accepting(lane[i]);
-        result = accept_here(lane[(turn + i) % count], accepted, wake);
+        result = accept_here(lane[order[i]], accepted, wake);
+        if (result == 0 && i < steals)
+            __atomic_fetch_add(&lane[order[i]]->listener->claims->stolen, 1u, __ATOMIC_RELAXED);
     }
     return result;
 }

@@ -48,6 +48,8 @@ struct nt_sock_context {
     void (*yield)(void);
     // CLOCK_REALTIME in ns, for SO_TIMESTAMP; NULL: there is none.
     uint64_t (*realtime_ns)(void);
+    // The core that the caller runs on, for accept(); NULL: it is local to no lane.
+    uint32_t (*core)(void);
     uint32_t asleep[256]; // by event queue: somebody sleeps on it; what a new area's flags start as
     struct nt_sock_area area[32]; // NT_SOCK_AREAS_MAX
 };

@@ -25,6 +25,7 @@ struct msghdr {
 };
 #endif
 
+#include "libc_shim/sockets/accept_order.h"
 #include "libc_shim/sockets/address.h"
 #include "libc_shim/sockets/context.h"
 #include "libc_shim/sockets/queue.h"
@@ -37,5 +38,7 @@ struct msghdr {
 // Processor ticks of `calls` nonblocking receives in a row, each of which found nothing; 0 if one
 // found something. For bench/channel.py.
 uint64_t nt_face_empty_receives(struct nt_sock *sock, uint32_t calls);
+// nt_accept_order(), for tests.
+uint32_t nt_face_accept_order(const struct nt_accept_lanes *lanes, uint32_t *order);
 
 #endif

@@ -31,12 +31,17 @@
 
 enum {
     NT_LISTENER_MAGIC = 0x4e544c53,
-    NT_LISTENER_VERSION = 3,
+    NT_LISTENER_VERSION = 4,
     NT_LISTENER_ENTRIES_MAX = 4096,
     NT_LISTENER_ENTRIES_OFFSET = 4096,
     // How far beyond the oldest open entry an acceptor looks for one that is bound to it: entries
     // are overtaken by so many at most, and a claim costs no more however many are open.
     NT_LISTENER_LOOK_AHEAD = 8,
+};
+
+enum nt_listen_design { // in which order accept() looks at the lanes (libc_shim/sockets)
+    NT_LISTEN_FINE = 0,
+    NT_LISTEN_AFFINITY = 1,
 };
 
 struct nt_accept_entry {
@@ -54,15 +59,19 @@ struct nt_listener_header {
     uint32_t entries; // a power of two
     uint32_t backlog; // as listen() asked, capped
     uint32_t number;  // of the listener, once it listens
-    uint32_t pad[11];
+    uint32_t design;  // enum nt_listen_design
+    uint32_t core;    // that the TCP server runs on, once it listens
+    uint32_t pad[9];
     uint32_t tail;   // entries published
     uint32_t closed; // 1: the socket is gone
-    uint32_t pad2[14];
+    uint32_t busy;   // 1: its accept queue has been long (servers/tcp/busy.h)
+    uint32_t pad2[13];
 };
 
 struct nt_listener_claims {
-    uint32_t scan; // hint: entries before it are taken
-    uint32_t pad[15];
+    uint32_t scan;   // hint: entries before it are taken
+    uint32_t stolen; // by processes of other lanes before they looked at their own; for counting
+    uint32_t pad[14];
     uint64_t claim[4096];
 };
 

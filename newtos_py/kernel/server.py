@@ -181,6 +181,8 @@ class NetConfig:
     addresses: tuple[LocalAddress, ...]
     routes: tuple[RouteConfig, ...]
     steering: SteeringConfig = SteeringConfig()
+    # enum nt_listen_design, by name.
+    listen: str = "fine"
 
 
 @dataclass(frozen=True, slots=True)

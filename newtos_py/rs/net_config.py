@@ -50,7 +50,7 @@ def net_config(plan: HostPlan, specs: Mapping[str, ServerSpec]) -> NetConfig:
     steering = SteeringConfig(
         host.steering.value, host.lanes, secrets.token_bytes(_STEERING_KEY_BYTES)
     )
-    return NetConfig(interfaces, addresses, routes, steering)
+    return NetConfig(interfaces, addresses, routes, steering, host.listen.value)
 
 
 def _route(route: Route, placed: Mapping[Address, int]) -> RouteConfig:

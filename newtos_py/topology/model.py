@@ -69,6 +69,13 @@ class Placement:
     named: tuple[tuple[str, str], ...] = ()
 
 
+class ListenDesign(Enum):
+    """In which order accept() looks at the lanes (libc_shim/sockets/accept_order.h)."""
+
+    FINE = "fine"
+    AFFINITY = "affinity"
+
+
 class Steering(Enum):
     """Which lane a connection's segments go to (net/steering.h)."""
 
@@ -94,6 +101,7 @@ class Host:
     # How many TCP connections each of them has room for at once.
     connections: int = DEFAULT_CONNECTIONS
     steering: Steering = Steering.RSS
+    listen: ListenDesign = ListenDesign.FINE
 
 
 @dataclass(frozen=True, slots=True)

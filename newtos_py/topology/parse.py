@@ -5,6 +5,7 @@ Parsing checks every value by itself; what must fit together is checked at the e
 
 import re
 from collections.abc import Callable, Mapping
+from enum import Enum
 from pathlib import Path as FilePath
 from typing import TypeVar
 
@@ -22,6 +23,7 @@ from newtos_py.topology.model import (
     Emulation,
     Host,
     IdleTunables,
+    ListenDesign,
     Placement,
     Route,
     Steering,
@@ -54,6 +56,7 @@ HOST_KEYS = (
     "connections",
     "idle",
     "lanes",
+    "listen",
     "steering",
     "placement",
 )
@@ -150,16 +153,23 @@ def _host(section: Section, idle: IdleTunables) -> Host:
         placement=_placement(section) if "placement" in section else Placement(),
         connections=_connections(section),
         lanes=section.whole("lanes", 1, _MAX_LANES) if "lanes" in section else 1,
-        steering=_steering(section) if "steering" in section else Steering.RSS,
+        steering=_choice(section, "steering", Steering.RSS),
+        listen=_choice(section, "listen", ListenDesign.FINE),
     )
 
 
-def _steering(section: Section) -> Steering:
-    text = section.text("steering", '"rss"')
-    names = [each.value for each in Steering]
+_Choice = TypeVar("_Choice", bound=Enum)
+
+
+def _choice(section: Section, key: str, default: _Choice) -> _Choice:
+    if key not in section:
+        return default
+    kind = type(default)
+    text = section.text(key, f'"{default.value}"')
+    names = [str(each.value) for each in kind]
     if text not in names:
-        raise section.error("steering", f'there is no steering "{text}"', suggest(text, names))
-    return Steering(text)
+        raise section.error(key, f'there is no {key} "{text}"', suggest(text, names))
+    return kind(text)
 
 
 def _addresses(section: Section) -> tuple[Address, ...]:

@@ -21,6 +21,7 @@ from newtos_py.kernel.memfd import reopen_read_only
 from newtos_py.kernel.server import TCP
 
 Fds = tuple[int, ...]
+_DESIGNS: dict[str, int] = {"fine": lib.NT_LISTEN_FINE, "affinity": lib.NT_LISTEN_AFFINITY}
 # struct nt_beside
 _BESIDE = struct.Struct("=IIII")
 
@@ -43,8 +44,11 @@ class Listening:
         listeners: Listeners,
         shares: Shares,
         roles: Roles,
+        *,
+        design: str,
     ) -> None:
-        """`listeners` are all there are, `shares` who holds them."""
+        """`listeners` are all there are, `shares` who holds them, `design` that of the host."""
+        self._design: int = _DESIGNS[design]
         self._keeper = keeper
         self._transactions = transactions
         self._listeners = listeners
@@ -109,7 +113,7 @@ class Listening:
     ) -> m.KeepListener:
         number = self._listeners.claim(*owners, home=home)
         self._keeper.note(*self._listeners.note(number))
-        listener = make_listener(number, lane, backlog)
+        listener = make_listener(number, lane, backlog, self._design)
         self._listeners.add(listener)
         return listener
 

@@ -47,7 +47,7 @@ def make_area(program: int, pid: int, number: int, key: AreaKey) -> m.KeepArea:
     return m.KeepArea(0, program, number, *place, slots, pid, Fd(memory), Fd(server), Fd(hint))
 
 
-def make_listener(number: int, lane: int, backlog: int) -> m.KeepListener:
+def make_listener(number: int, lane: int, backlog: int, design: int) -> m.KeepListener:
     """Make the memory of a listener region, formatted."""
     entries = entries_for(backlog)
     sizes = (lib.nt_listener_ring_bytes(entries), lib.nt_listener_claims_bytes())
@@ -55,6 +55,7 @@ def make_listener(number: int, lane: int, backlog: int) -> m.KeepListener:
     claims = create_memfd(f"newtos-claims-{number}", sizes[1])
     with _mapped((ring, claims), sizes) as (at_ring, at_claims):
         lib.nt_listener_format(at_ring, at_claims, entries, min(backlog, entries))
+        ffi.cast("struct nt_listener_header *", at_ring).design = design
     return m.KeepListener(0, number, lane, entries, Fd(ring), Fd(claims))
 
 

@@ -72,7 +72,12 @@ class SyscallServer:
             lambda role: self._transports[role].ring(),
         )
         self._listening = Listening(
-            self._keeper, self._transactions, self._listeners, self._shares, self._roles
+            self._keeper,
+            self._transactions,
+            self._listeners,
+            self._shares,
+            self._roles,
+            design=context.net.listen,
         )
         self._sharing = Sharing(
             self._shares,

@@ -381,6 +381,24 @@ static void enter(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener,
     nt_tcp_listener_publish_later(tcp, listener);
 }
 
+// Only acceptors of design affinity look at it.
+static void note_load(struct nt_tcp_engine *tcp, const struct nt_tcp_listener *listener,
+                      const struct nt_listener *region)
+{
+    struct nt_tcp_listener_private *own = &tcp->listeners[listener - tcp->listener];
+    if (NT_LIKELY(region->header->design != NT_LISTEN_AFFINITY))
+        return;
+    uint32_t length = listener->accept_tail - listener->accept_head;
+    bool busy = nt_busy_add(&own->busy, length, nt_min_u32(listener->backlog, region->entries));
+    if (nt_load_relaxed(&region->header->busy) != busy)
+        nt_store_relaxed(&region->header->busy, (uint32_t)busy);
+    uint32_t stolen = nt_load_relaxed(&region->claims->stolen);
+    if (own->stolen_known) // else by our predecessor
+        nt_tcp_count_n(tcp, NT_TCP_ACCEPT_STEALS, (uint32_t)(stolen - own->stolen));
+    own->stolen = stolen;
+    own->stolen_known = true;
+}
+
 bool nt_tcp_offer(struct nt_tcp_engine *tcp, struct nt_tcb *t)
 {
     struct nt_tcp_listener *listener = &tcp->listener[t->listener];
@@ -399,6 +417,7 @@ bool nt_tcp_offer(struct nt_tcp_engine *tcp, struct nt_tcb *t)
     nt_tcp_listener_forget_syn(tcp, t);
     enter(tcp, listener, nt_tcp_listener_region(tcp, listener), t,
           member == NT_NO_INDEX ? listener->area : nt_tcp_binding_area(tcp, member));
+    note_load(tcp, listener, nt_tcp_listener_region(tcp, listener));
     if (member != NT_NO_INDEX) {
         nt_tcp_publish_later(tcp, member);
         tell_by(tcp, own, tcp->now_ns + TELL_FIRST_NS);

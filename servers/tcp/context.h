@@ -12,6 +12,7 @@
 
 #include "newtos_py/net/addr.h"
 #include "newtos_py/net/tcp.h"
+#include "servers/tcp/busy.h"
 #include "servers/tcp/engine.h"
 #include "servers/tcp/seq.h"
 
@@ -144,6 +145,9 @@ struct nt_tcp_listener_private {
     uint32_t turn;     // the member to be considered first
     uint32_t old_head; // accept_head before transaction `head_moved`
     uint32_t head_moved;
+    struct nt_busy busy;
+    uint32_t stolen; // as counted so far
+    bool stolen_known;
     bool shared;           // it has several members, or claims of such a time are not settled
     bool ask_again;        // requests may end now that there is a member
     uint64_t tell_ns;      // when all are told of what is open still; 0: nothing to tell

@@ -80,7 +80,8 @@ enum nt_tcp_counter { // nt_status.counter; the names are in servers/tcp/__init_
     NT_TCP_ACCEPT_AGAIN = 44,     // entered once more: a dead acceptor's, or a dead listener's
     NT_TCP_ACCEPT_REMINDERS = 45, // all were told of what one had not taken
     NT_TCP_MOVES = 46,            // sockets that went to another area
-    NT_TCP_COUNTERS = 47,
+    NT_TCP_ACCEPT_STEALS = 47,    // accepted by processes of other, less busy lanes (affinity)
+    NT_TCP_COUNTERS = 48,
 };
 
 struct nt_tcp_shape { // sizes of the arena's tables

@@ -104,6 +104,7 @@ static uint32_t open_listener(struct nt_tcp_engine *tcp, uint32_t number, const 
     listener->accept_head = listener->accept_tail = region->header->tail;
     tcp->listeners[*index].old_head = listener->accept_head;
     nt_store_relaxed(&region->header->number, number);
+    nt_store_relaxed(&region->header->core, tcp->status->core);
     nt_txn_crash_point(&tcp->txn);
     return 0;
 }

@@ -75,7 +75,8 @@ print("all")
 @pytest.fixture(scope="module")
 def lanes(make_hosts: Any) -> Iterator[Any]:
     """Two hosts of two lanes each."""
-    with make_hosts("", "lanes = 2\n", may_restart=True) as pair:
+    keys = 'lanes = 2\nlisten = "affinity"\nsteering = "rfd"\n'
+    with make_hosts("", keys, may_restart=True) as pair:
         pair.directory.chmod(0o711)
         www = pair.directory / "www"
         www.mkdir()
@@ -136,7 +137,16 @@ def test_connections_spread_over_the_lanes_of_both_ends(lighttpd: Any) -> None:
 @pytest.mark.apps("lighttpd", "wrk")
 def test_wrk_with_two_threads(lighttpd: Any) -> None:
     said = lighttpd.ask(
-        "wrk", "-t", "2", "-c", "32", "-d", "1", f"http://{ADDRESS}:{LIGHTTPD}/11000"
+        "wrk",
+        "-t",
+        "2",
+        "-c",
+        "32",
+        "-d",
+        "1",
+        "--timeout",
+        "30s",
+        f"http://{ADDRESS}:{LIGHTTPD}/11000",
     )
     assert "Socket errors" not in said
     assert "Non-2xx" not in said

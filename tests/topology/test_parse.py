@@ -12,6 +12,7 @@ from newtos_py.topology import (
     Cores,
     Emulation,
     IdleTunables,
+    ListenDesign,
     Steering,
     TopologyError,
     load_topology,
@@ -277,9 +278,11 @@ def as_toml(value: object) -> str:
 def test_lanes_and_steering() -> None:
     text = '[host.a]\naddress = "10.0.0.2/24"\n'
     (host,) = parse_topology(text, "net.toml").hosts
-    assert (host.lanes, host.steering) == (1, Steering.RSS)
-    (host,) = parse_topology(text + 'lanes = 8\nsteering = "flow-groups"\n', "net.toml").hosts
+    assert (host.lanes, host.steering, host.listen) == (1, Steering.RSS, ListenDesign.FINE)
+    text += 'lanes = 8\nsteering = "flow-groups"\nlisten = "affinity"\n'
+    (host,) = parse_topology(text, "net.toml").hosts
     assert (host.lanes, host.steering) == (8, Steering.FLOW_GROUPS)
+    assert host.listen is ListenDesign.AFFINITY
 
 
 @pytest.mark.parametrize(
@@ -290,6 +293,7 @@ def test_lanes_and_steering() -> None:
         ('lanes = "two"', "must be a whole number"),
         ('steering = "rfs"', 'there is no steering "rfs"; did you mean "rss"?'),
         ("steering = 1", "steering"),
+        ('listen = "afinity"', 'there is no listen "afinity"; did you mean "affinity"?'),
     ],
 )
 def test_lanes_and_steering_that_can_not_be(line: str, problem: str) -> None:

@@ -1,0 +1,12 @@
+// accept_fine.c: the lanes in turn: each accept() begins with the next.
+//
+// Fair to all lanes, and blind to where the caller runs: with N lanes, one connection in N is
+// local.
+#include "libc_shim/sockets/accept_order.h"
+
+uint32_t nt_accept_fine(const struct nt_accept_lanes *lanes, uint32_t *order)
+{
+    for (uint32_t i = 0; i < lanes->count; i++)
+        order[i] = (lanes->turn % lanes->count + i) % lanes->count;
+    return 0;
+}
