@@ -18,6 +18,11 @@ enum {
     // One that comes back later than this gave the core to somebody who is busy, not to a neighbour
     // with a slice of 100 us: who sleeps is woken sooner than who yields (17-29 us against 2.8 ms).
     LOST_YIELD_NS = 1000000,
+    // Somebody busy is likely still there: yields in vain use up this process's share of the core,
+    // and then it waits for the busy one when there is work. With 20 yields instead of 4, such a
+    // machine did a third of the short connections (docs/performance.md).
+    LOST_MEMORY_NS = 50000000,
+    YIELDS_BESIDE_BUSY = 4,
     WAITED_FDS = 2 + NT_LOOP_ENGINES,
     STATUS_PAGES = 1 + NT_LOOP_ENGINES,
 };
@@ -210,7 +215,10 @@ bool nt_idle_rung(struct nt_idle *idle, const struct nt_loop_tunables *tunables,
         return true;
     }
     // One yield is always tried, to learn when there is somebody to hand over to again.
-    uint32_t allowed = nt_min_u32(nt_max_u32(idle->yields, 1), tunables->yields);
+    uint32_t most = tunables->yields;
+    if (before_ns < idle->lost_ns + LOST_MEMORY_NS)
+        most = nt_min_u32(most, YIELDS_BESIDE_BUSY);
+    uint32_t allowed = nt_min_u32(nt_max_u32(idle->yields, 1), most);
     if (idle->used >= allowed) {
         idle->used = 0;
         return false;
@@ -220,10 +228,12 @@ bool nt_idle_rung(struct nt_idle *idle, const struct nt_loop_tunables *tunables,
     uint64_t away_ns = nt_now_ns() - before_ns;
     if (away_ns < EMPTY_YIELD_NS || away_ns > LOST_YIELD_NS) {
         idle->yields = allowed / 2;
+        if (away_ns > LOST_YIELD_NS)
+            idle->lost_ns = before_ns + away_ns;
         idle->used = 0;
         return false;
     }
-    idle->yields = nt_min_u32(allowed + 1, tunables->yields);
+    idle->yields = nt_min_u32(allowed + 1, most);
     return true;
 }
 

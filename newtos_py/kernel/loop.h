@@ -48,6 +48,7 @@ struct nt_loop {
 struct nt_idle {
     uint32_t yields; // allowed now, adapted between 0 and the tunable
     uint32_t used;
+    uint64_t lost_ns; // when a yield last gave the core to somebody busy
 };
 
 // Runs until there is a reason (enum nt_loop_reason) to return. `budget` of the tunables is not 0,

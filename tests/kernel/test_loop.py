@@ -300,9 +300,21 @@ def test_the_allowance_grows_with_hand_overs_and_halves_without() -> None:
     """Whatever else this machine runs meanwhile: each rung does one of the two."""
     idle = ffi.new("struct nt_idle *", {"yields": 16})
     for _ in range(200):
+        idle.lost_ns = 0
         allowed, used = max(idle.yields, 1), idle.used
         if rung(idle, yields=16):
             assert (idle.yields, idle.used) == (min(allowed + 1, 16), used + 1)
         else:
             assert idle.yields == allowed // 2 or used == allowed
             assert idle.used == 0
+
+
+def test_few_yields_beside_who_kept_the_core() -> None:
+    """Until it is forgotten: a lost_ns that lies ahead never is."""
+    for lost_ns, most in ((clock.now_ns() + 3600_000 * MS, 4), (0, 20)):
+        idle = ffi.new("struct nt_idle *", {"yields": 20, "lost_ns": lost_ns})
+        polls = 0
+        while rung(idle, yields=20):
+            polls += 1
+            assert idle.yields <= most
+        assert polls <= most
