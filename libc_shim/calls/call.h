@@ -78,7 +78,7 @@ enum nt_call_setup_kind {
 struct nt_call_setup {
     uint32_t kind; // enum nt_call_setup_kind
     int32_t requests, replies;
-    uint32_t protocol, area, slot, count; // slots, or entries
+    uint32_t protocol, lane, area, slot, count; // slots, or entries
 };
 
 enum { NT_SETUP_FDS_MAX = 5 };

@@ -237,12 +237,10 @@ WRAP(int, nt_sock_connect, struct nt_sock_context *context, struct nt_sock *sock
     return result;
 }
 
-WRAP(int, nt_sock_accept, struct nt_sock_context *context, struct nt_sock *sock,
-     struct nt_sock *accepted, struct sockaddr *address, socklen_t *length,
-     struct nt_sock_wake *wake)
+// In one lane.
+static int accept_here(struct nt_sock *sock, struct nt_sock *accepted, struct sockaddr *address,
+                       socklen_t *length)
 {
-    if (sock->type != SOCK_STREAM || sock->phase != NT_SOCK_LISTENING)
-        return __real_nt_sock_accept(context, sock, accepted, address, length, wake);
     struct nt_call *call = begin_on(NT_CALL_ACCEPT, sock);
     call->has_name = address != NULL && length != NULL;
     call->name_room = call->has_name ? nt_min_u32(*length, NT_CALL_NAME_MAX) : 0;
@@ -252,10 +250,30 @@ WRAP(int, nt_sock_accept, struct nt_sock_context *context, struct nt_sock *sock,
         memcpy(&made, came_data(), sizeof made);
         apply(accepted, &made, call->accepted_area);
         accepted->listener = NULL;
+        accepted->beside = NULL;
         if (call->has_name)
             take_name(call, address, length);
     }
     nt_call_end();
+    return result;
+}
+
+WRAP(int, nt_sock_accept, struct nt_sock_context *context, struct nt_sock *sock,
+     struct nt_sock *accepted, struct sockaddr *address, socklen_t *length,
+     struct nt_sock_wake *wake)
+{
+    if (sock->type != SOCK_STREAM || sock->phase != NT_SOCK_LISTENING)
+        return __real_nt_sock_accept(context, sock, accepted, address, length, wake);
+    // As the layer itself does: each call begins with the next lane.
+    struct nt_sock *lane[NT_SOCK_LANES_MAX];
+    uint32_t turn = __atomic_fetch_add(&sock->accept_turn, 1u, __ATOMIC_RELAXED);
+    uint32_t count = 0;
+    for (struct nt_sock *part = sock; part != NULL && count < NT_SOCK_LANES_MAX;
+         part = nt_load_acquire(&part->beside))
+        lane[count++] = part;
+    int result = -EAGAIN;
+    for (uint32_t i = 0; i < count && result == -EAGAIN; i++)
+        result = accept_here(lane[(turn + i) % count], accepted, address, length);
     return result;
 }
 
@@ -312,11 +330,9 @@ WRAP(int, nt_sock_getsockopt, struct nt_sock *sock, int level, int name, void *v
     return result;
 }
 
-WRAP(int, nt_sock_setsockopt, struct nt_sock *sock, int level, int name, const void *value,
-     socklen_t length, struct nt_sock_wake *wake)
+static int set_option(struct nt_sock *sock, int level, int name, const void *value,
+                      socklen_t length)
 {
-    if (length > INT_MAX || (value == NULL && length != 0))
-        return __real_nt_sock_setsockopt(sock, level, name, value, length, wake);
     struct nt_call *call = begin_on(NT_CALL_SETSOCKOPT, sock);
     call->arg[0] = level;
     call->arg[1] = name;
@@ -324,6 +340,17 @@ WRAP(int, nt_sock_setsockopt, struct nt_sock *sock, int level, int name, const v
     (void)append(call, value, call->data_bytes);
     int result = (int)ask(sock);
     nt_call_end();
+    return result;
+}
+
+WRAP(int, nt_sock_setsockopt, struct nt_sock *sock, int level, int name, const void *value,
+     socklen_t length, struct nt_sock_wake *wake)
+{
+    if (length > INT_MAX || (value == NULL && length != 0))
+        return __real_nt_sock_setsockopt(sock, level, name, value, length, wake);
+    int result = set_option(sock, level, name, value, length);
+    for (struct nt_sock *part = sock->beside; part != NULL && result == 0; part = part->beside)
+        result = set_option(part, level, name, value, length);
     return result;
 }
 

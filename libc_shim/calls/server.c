@@ -68,6 +68,7 @@ static int add_area(const struct nt_call_setup *setup, const int *fds)
         nt_area_open(&area, program, server, hint, setup->count) != 0)
         return -ENOMEM;
     area.number = (uint16_t)setup->area;
+    area.lane = (uint16_t)setup->lane;
     int doorbell = fcntl(fds[3], F_DUPFD_CLOEXEC, 0);
     int index = nt_sock_attach(&context, &area, setup->protocol, &status->sleeping, doorbell);
     return index < 0 ? index : 0;
@@ -157,6 +158,7 @@ static bool adopt(const struct nt_call *call, struct nt_sock *sock)
     *sock = call->sock;
     memset(&sock->lock, 0, sizeof sock->lock);
     sock->listener = NULL;
+    sock->beside = NULL; // the program asks each lane's by itself
     sock->area = NULL;
     if (call->kind == NT_CALL_CREATE)
         return true;

@@ -68,19 +68,12 @@ static int start_server(void)
 }
 
 // Hands on what the host has given the program, before the program uses it.
-static int hand_on(const struct nt_control_call *call, enum nt_call_setup_kind kind)
+static int hand_on(const struct nt_call_setup *setup, const int *fds, int count)
 {
-    const struct nt_control_message *from = &call->message;
     (void)nt_call_begin(NT_CALL_SETUP);
     int result = nt_client.is_open ? 0 : start_server();
-    if (result == 0) {
-        const struct nt_call_setup setup = {.kind = (uint32_t)kind,
-                                            .protocol = from->protocol,
-                                            .area = from->area,
-                                            .slot = from->slot,
-                                            .count = from->arg};
-        result = nt_setup_send(nt_client.transport.hang_up, &setup, call->fds, call->fd_count);
-    }
+    if (result == 0)
+        result = nt_setup_send(nt_client.transport.hang_up, setup, fds, count);
     if (result == 0)
         result = nt_call_exchange();
     if (result == 0)
@@ -89,18 +82,42 @@ static int hand_on(const struct nt_control_call *call, enum nt_call_setup_kind k
     return result;
 }
 
+static int hand_on_area(const struct nt_control_call *call)
+{
+    const struct nt_call_setup setup = {.kind = NT_SETUP_AREA,
+                                        .protocol = call->message.protocol,
+                                        .lane = call->message.lane,
+                                        .area = call->message.area,
+                                        .count = call->message.arg};
+    return hand_on(&setup, call->fds, call->fd_count);
+}
+
+// Of each lane that the socket listens in.
+static int hand_on_listeners(const struct nt_control_call *call)
+{
+    struct nt_beside where = {
+        .area = call->message.area, .slot = call->message.slot, .entries = call->message.arg};
+    int result = 0;
+    for (int i = 0; 2 * i + 1 < call->fd_count && result == 0; i++) {
+        if (i > 0)
+            memcpy(&where, call->message.text + (size_t)(i - 1) * sizeof where, sizeof where);
+        const struct nt_call_setup setup = {.kind = NT_SETUP_LISTENER,
+                                            .area = where.area,
+                                            .slot = where.slot,
+                                            .count = where.entries};
+        result = hand_on(&setup, &call->fds[(ptrdiff_t)2 * i], 2);
+    }
+    return result;
+}
+
 WRAP(int, nt_control_do, struct nt_control_call *call)
 {
     const uint32_t kind = call->message.kind;
     int result = __real_nt_control_do(call);
-    if (result == 0 && kind == NT_CTL_ATTACH && call->message.lanes > 1) {
-        nt_log_once("the baselines have one TCP server: give the host lanes = 1");
-        result = -EOPNOTSUPP;
-    }
     if (result == 0 && kind == NT_CTL_ATTACH)
-        result = hand_on(call, NT_SETUP_AREA);
-    else if (result == 0 && (kind == NT_CTL_LISTEN || kind == NT_CTL_JOIN) && call->fd_count != 0)
-        result = hand_on(call, NT_SETUP_LISTENER);
+        result = hand_on_area(call);
+    else if (result == 0 && (kind == NT_CTL_LISTEN || kind == NT_CTL_JOIN))
+        result = hand_on_listeners(call);
     while (result != 0 && call->fd_count > 0)
         (void)nt_quiet_close(call->fds[--call->fd_count]);
     return result;

@@ -36,6 +36,15 @@ for i in range(100):
     assert theirs.recv(100) == b"a question"
 """
 )
+MANY = """
+import socket
+listener = socket.create_server(("127.0.0.1", 0), backlog=16)
+clients = [socket.create_connection(listener.getsockname()) for _ in range(16)]
+served = [listener.accept() for _ in clients]
+names = {client.getsockname() for client in clients}
+assert {peer for _, peer in served} == names
+print(len(served), "accepted")
+"""
 ASK = (
     CONNECT
     + """
@@ -81,6 +90,16 @@ def test_calls_go_to_the_server(hosts: ScratchHosts, tmp_path: Path) -> None:
         asked[mode] = json.loads(stats.read_text())["server_calls"]
     assert asked[""] < 10
     assert all(asked[mode] > 200 for mode in MODES)
+
+
+@pytest.mark.usefixtures("no_sanitizer")
+@pytest.mark.parametrize("mode", MODES)
+def test_each_lane_is_asked(mode: str) -> None:
+    """Connections to a host with two TCP servers come from either."""
+    with ScratchHosts(ALONE + "\nhost.solo.lanes = 2") as hosts:
+        environ = {**hosts.environ, "NEWTOS_SOCKETS": mode}
+        told = said(hosts.on("solo", [sys.executable, "-Pc", MANY]), environ)
+        assert told == "16 accepted\n"
 
 
 def queues_of(pid: int) -> int:
