@@ -264,8 +264,8 @@ static void passed_datagrams(void)
     pass(pair[0], one);
     MUST(read(pair[0], &byte, 1));
     close(one);
-    say_next(other, &server);
     say_end_of(pid);
+    say_next(other, &server);
 }
 
 // A datagram socket in two event loops: what is ready is found by one of them.
