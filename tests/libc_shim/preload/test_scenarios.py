@@ -84,15 +84,8 @@ def test_names_are_all(scenarios: str) -> None:
     assert sorted(listed.stdout.split()) == sorted(NAMES + REAL_HOSTS_ONLY)
 
 
-# Half a minute of signals and forks.
-PATIENT = ("forking_handlers",)
-
-
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.slow) if name in PATIENT else name for name in NAMES],
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_answers_are_those_of_linux(scenarios: str, on_host: RunOnHost, name: str) -> None:
     done = on_host(scenarios, name)
     assert done.returncode == 0, done.stdout + done.stderr
