@@ -62,7 +62,7 @@ uint32_t nt_stream_poll_in(const struct nt_sock *sock)
 static void copy_out(const struct nt_sock *sock, uint64_t geometry, uint32_t head, uint32_t bytes,
                      struct nt_iov *walk)
 {
-    const uint8_t *ring = nt_area_rx(&sock->area->view, sock->slot);
+    const uint8_t *ring = nt_area_rx_ring(&sock->area->view, sock->slot, geometry);
     uint32_t position = nt_geometry_position(geometry, head);
     uint32_t first = nt_min_u32(bytes, nt_geometry_size(geometry) - position);
     nt_iov_scatter(walk, ring + position, first);
@@ -210,12 +210,14 @@ static int64_t next_piece(struct nt_sock *sock, uint32_t tail, uint64_t wanted, 
     if (used > size)
         return -1;
     if (size - used < wanted && may_double(sock, geometry, tail)) {
-        geometry = nt_geometry_double(geometry, tail);
+        uint64_t before = geometry;
+        geometry = nt_geometry_double(before, tail);
         size = nt_geometry_size(geometry);
+        nt_area_ring_doubled(sock->area->view.tx_data, sock->slot, before, geometry);
         nt_store_release(&program->tx_geometry, geometry);
     }
     uint32_t position = nt_geometry_position(geometry, tail);
-    *piece = nt_area_tx(&sock->area->view, sock->slot) + position;
+    *piece = nt_area_tx_ring(&sock->area->view, sock->slot, geometry) + position;
     return (int64_t)nt_min_u64(nt_min_u32(size - used, size - position), wanted);
 }
 

@@ -62,7 +62,8 @@ static uint8_t marked_byte(const struct nt_sock *sock, uint32_t mark)
     uint64_t geometry = nt_load_acquire(&sock->server->rx_geometry);
     if (!nt_geometry_valid(geometry))
         return 0;
-    return nt_area_rx(&sock->area->view, sock->slot)[nt_geometry_position(geometry, mark)];
+    return nt_area_rx_ring(&sock->area->view, sock->slot,
+                           geometry)[nt_geometry_position(geometry, mark)];
 }
 
 ssize_t nt_urgent_recv(struct nt_sock *sock, const struct nt_sock_view *view,

@@ -3,12 +3,12 @@
 
 uint64_t nt_area_program_bytes(uint32_t slots)
 {
-    return NT_AREA_PROGRAM_DATA_OFFSET + (uint64_t)slots * NT_RING_RESERVE;
+    return NT_AREA_PROGRAM_DATA_OFFSET + nt_area_large_offset(slots);
 }
 
 uint64_t nt_area_server_bytes(uint32_t slots)
 {
-    return NT_AREA_SERVER_DATA_OFFSET + (uint64_t)slots * NT_RING_RESERVE;
+    return NT_AREA_SERVER_DATA_OFFSET + nt_area_large_offset(slots);
 }
 
 uint64_t nt_area_hint_bytes(void) { return NT_AREA_HINT_BYTES; }

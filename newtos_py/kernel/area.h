@@ -17,17 +17,21 @@
 // server ignores a program block with another generation.
 //
 // Byte rings (TCP). Cursors are free-running 32-bit byte counts, 0 at the start of each generation.
-// Every slot has `ring_reserve` bytes of address space a direction, of which a ring uses the first
-// 2^k. Where a cursor lies is given by the ring's geometry word, written by whoever writes the
-// data:
+// Where a cursor lies is given by the ring's geometry word, written by whoever writes the data:
 //     position = (cursor - base) & (size - 1)         nt_geometry_position()
 // A full ring may double when its tail is just at its end: then everything in it lies in one piece
 // and keeps its position under the new geometry (base = tail - old size). The word is published
 // before the tail that needs it, so a reader that loads the tail first, then the geometry, is
 // always right.
 //
-// Datagram rings (UDP). The first page of a slot's data are NT_DGRAM_SLOTS descriptors, data
-// follow, each datagram in one piece. Cursors count datagrams.
+// Every slot has two places for a ring a direction: rings that have not grown (2^14 bytes) lie side
+// by side, so that those of many idle connections share page tables, and what the processor keeps
+// of these; one that grows goes to 4 MB of address space of its own. Who doubles it for the first
+// time copies it there before it publishes the geometry (nt_area_ring_doubled()), and never writes
+// the old place again in this generation: whoever still reads there reads the same.
+//
+// Datagram rings (UDP) lie in the 4 MB. The first page of a slot's data are NT_DGRAM_SLOTS
+// descriptors, data follow, each datagram in one piece. Cursors count datagrams.
 //
 // Requests. A socket has at most one request open to the server (connect): the program fills the
 // mailbox, then bumps `request`; the server answers by copying it to `reply`, with `reply_errno`.
@@ -77,7 +81,7 @@
 
 enum {
     NT_AREA_MAGIC = 0x4e544153,
-    NT_AREA_VERSION = 2,
+    NT_AREA_VERSION = 3,
     NT_AREA_SLOTS_MAX = 8192,
     NT_AREA_QUEUES = 256,
     NT_RING_RESERVE = 4194304, // bytes of address space a slot and direction: the largest ring
@@ -267,6 +271,7 @@ enum {
     NT_AREA_PROGRAM_DATA_OFFSET = 1069056, // + 8192 * 128, a multiple of the page size
     NT_AREA_SERVER_SLOTS_OFFSET = 36864,   // header with grants, page-rounded
     NT_AREA_SERVER_DATA_OFFSET = 1085440,  // + 8192 * 128
+    NT_AREA_LARGE_OFFSET = 134217728,      // in the data: 8192 * 2^14, after the rings not grown
     NT_AREA_HINT_READY_OFFSET = 4096,
     NT_AREA_HINT_BYTES = 282624, // 4096 + 256 * 1088
 };
@@ -315,6 +320,7 @@ _Static_assert(offsetof(struct nt_slot_server, reply) == 64, "names on their own
 _Static_assert(sizeof(struct nt_dgram) == 64, "one line");
 _Static_assert(sizeof(struct nt_area_server_header) <= NT_AREA_SERVER_SLOTS_OFFSET, "layout");
 _Static_assert(sizeof(struct nt_area_ready) == 1088, "layout");
+_Static_assert(NT_AREA_LARGE_OFFSET == NT_AREA_SLOTS_MAX << NT_RING_FIRST_LOG2, "side by side");
 
 static inline uint64_t nt_geometry(uint32_t base, uint32_t size_log2)
 {
@@ -352,19 +358,50 @@ static inline uint64_t nt_geometry_double(uint64_t geometry, uint32_t tail)
     return nt_geometry(tail - nt_geometry_size(geometry), nt_geometry_log2(geometry) + 1);
 }
 
+// Where a slot's datagrams are, in the data of either side.
+static inline uint64_t nt_area_large_offset(uint32_t slot)
+{
+    return NT_AREA_LARGE_OFFSET + (uint64_t)slot * NT_RING_RESERVE;
+}
+// Where a slot's byte ring of that geometry is.
+static inline uint64_t nt_area_ring_offset(uint32_t slot, uint64_t geometry)
+{
+    return nt_geometry_log2(geometry) <= NT_RING_FIRST_LOG2 ? (uint64_t)slot << NT_RING_FIRST_LOG2
+                                                            : nt_area_large_offset(slot);
+}
 static inline uint8_t *nt_area_tx(const struct nt_area *area, uint32_t slot)
 {
-    return area->tx_data + (uint64_t)slot * NT_RING_RESERVE;
+    return area->tx_data + nt_area_large_offset(slot);
 }
 static inline uint8_t *nt_area_rx(const struct nt_area *area, uint32_t slot)
 {
-    return area->rx_data + (uint64_t)slot * NT_RING_RESERVE;
+    return area->rx_data + nt_area_large_offset(slot);
 }
-// Offset of a slot's TX data in the program side: what a struct nt_ref into NT_REGION_AREA + n
+static inline uint8_t *nt_area_tx_ring(const struct nt_area *area, uint32_t slot, uint64_t geometry)
+{
+    return area->tx_data + nt_area_ring_offset(slot, geometry);
+}
+static inline uint8_t *nt_area_rx_ring(const struct nt_area *area, uint32_t slot, uint64_t geometry)
+{
+    return area->rx_data + nt_area_ring_offset(slot, geometry);
+}
+// Writer of a ring, before it publishes that it has doubled: brings the ring where it is now.
+static inline void nt_area_ring_doubled(uint8_t *data, uint32_t slot, uint64_t before,
+                                        uint64_t after)
+{
+    uint64_t from = nt_area_ring_offset(slot, before), to = nt_area_ring_offset(slot, after);
+    if (from != to)
+        memcpy(data + to, data + from, nt_geometry_size(before));
+}
+// Offsets of a slot's TX data in the program side: what a struct nt_ref into NT_REGION_AREA + n
 // carries.
 static inline uint64_t nt_area_tx_offset(uint32_t slot)
 {
-    return NT_AREA_PROGRAM_DATA_OFFSET + (uint64_t)slot * NT_RING_RESERVE;
+    return NT_AREA_PROGRAM_DATA_OFFSET + nt_area_large_offset(slot);
+}
+static inline uint64_t nt_area_tx_ring_offset(uint32_t slot, uint64_t geometry)
+{
+    return NT_AREA_PROGRAM_DATA_OFFSET + nt_area_ring_offset(slot, geometry);
 }
 
 // A cursor of a slot that may be frozen meanwhile moves on; false: it was.

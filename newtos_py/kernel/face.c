@@ -41,6 +41,11 @@ uint64_t nt_face_geometry_doubled(uint64_t geometry, uint32_t tail)
     return nt_geometry_double(geometry, tail);
 }
 
+uint64_t nt_face_ring_offset(uint32_t slot, uint64_t geometry)
+{
+    return nt_area_ring_offset(slot, geometry);
+}
+
 void nt_face_set_activity(struct nt_area *area, uint32_t slot) { nt_area_set_activity(area, slot); }
 
 void nt_face_set_ready(struct nt_area *area, uint32_t queue, uint32_t slot)

@@ -49,6 +49,7 @@ bool nt_face_geometry_valid(uint64_t geometry);
 uint32_t nt_face_geometry_position(uint64_t geometry, uint32_t cursor);
 bool nt_face_geometry_can_double(uint64_t geometry, uint32_t tail);
 uint64_t nt_face_geometry_doubled(uint64_t geometry, uint32_t tail);
+uint64_t nt_face_ring_offset(uint32_t slot, uint64_t geometry);
 void nt_face_set_activity(struct nt_area *area, uint32_t slot);
 void nt_face_set_ready(struct nt_area *area, uint32_t queue, uint32_t slot);
 

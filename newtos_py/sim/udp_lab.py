@@ -129,7 +129,7 @@ class Socket:
         self, payload: bytes, to: Endpoint | None = None, ttl: int = 0, source: str = "::"
     ) -> None:
         """Put a datagram into the ring and tell the server."""
-        ring = kernel_ffi.cast("char *", self.program.view.tx_data) + self.slot * (4 << 20)
+        ring = kernel_ffi.cast("char *", self.program.view.tx_data) + _data_at(self.slot)
         tail = int(self.own.tx_tail)
         assert tail - self.server.tx_head < 64, "the ring is full"
         if tail == self.server.tx_head:
@@ -163,7 +163,7 @@ class Socket:
     def receive(self) -> list[Received]:
         """Take all datagrams there are."""
         self.lab.run()
-        ring = kernel_ffi.cast("char *", self.program.view.rx_data) + self.slot * (4 << 20)
+        ring = kernel_ffi.cast("char *", self.program.view.rx_data) + _data_at(self.slot)
         found = []
         while self.own.rx_head != self.server.rx_tail:
             at = ring + 64 * (self.own.rx_head % 64)
@@ -192,6 +192,11 @@ class Socket:
         self.tell()
 
 
+def _data_at(slot: int) -> int:
+    """Where a slot's datagrams are, in the data of either side."""
+    return kernel.NT_AREA_LARGE_OFFSET + slot * kernel.NT_RING_RESERVE
+
+
 class Program:
     """A program with an attached area."""
 
@@ -199,8 +204,13 @@ class Program:
         self.slots = slots
         self.lab = lab
         self.number = number
-        data = [(1069056 + slot * (4 << 20), KEPT_DATA) for slot in range(slots)]
-        rx_data = [(1085440 + slot * (4 << 20), KEPT_DATA) for slot in range(slots)]
+        data = [
+            (kernel.NT_AREA_PROGRAM_DATA_OFFSET + _data_at(slot), KEPT_DATA)
+            for slot in range(slots)
+        ]
+        rx_data = [
+            (kernel.NT_AREA_SERVER_DATA_OFFSET + _data_at(slot), KEPT_DATA) for slot in range(slots)
+        ]
         heads = [(0, 4096), (20480, slots * 128)]
         rx_heads = [(0, 36864 + slots * 128)]
         world = lab.world
@@ -246,7 +256,7 @@ class UdpLab:
     """The engine with IP, the syscall server and one driver's pool around it."""
 
     def __init__(self, drivers: int = 1) -> None:
-        self.world = World(512 << 20)
+        self.world = World(2 << 30)
         self.roles = ("wire.lan", "tap")[:drivers]
         self.arena = self.world.region(SERVER.arena_bytes)
         self.status = self.world.status()

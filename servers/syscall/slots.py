@@ -93,8 +93,15 @@ def _copy_bytes(old: m.KeepArea, slot: int, new: m.KeepArea, to: int, block: _C)
         first = lib.nt_face_geometry_position(geometry, (tail - used) & _MASK)
         if first + used <= size:
             start, end = first, first + used
-    with _tx(old, slot, size) as source, _tx(new, to, size) as copy:
+    at, there = (lib.nt_face_ring_offset(number, geometry) for number in (slot, to))
+    with _tx(old, at, size) as source, _tx(new, there, size) as copy:
         ffi.memmove(copy + start, source + start, end - start)
+    # The server may not know yet that it has grown.
+    first_size = 1 << lib.NT_RING_FIRST_LOG2
+    at, there = (number << lib.NT_RING_FIRST_LOG2 for number in (slot, to))
+    if size > first_size >= used:
+        with _tx(old, at, first_size) as source, _tx(new, there, first_size) as copy:
+            ffi.memmove(copy, source, first_size)
 
 
 def _copy_datagrams(old: m.KeepArea, slot: int, new: m.KeepArea, to: int, block: _C) -> None:
@@ -102,7 +109,8 @@ def _copy_datagrams(old: m.KeepArea, slot: int, new: m.KeepArea, to: int, block:
         if block.tx_tail == server.tx_head:
             return
     size = lib.NT_DGRAM_DATA_OFFSET + lib.NT_DGRAM_DATA_BYTES
-    with _tx(old, slot, size) as source, _tx(new, to, size) as copy:
+    at, there = (lib.NT_AREA_LARGE_OFFSET + number * lib.NT_RING_RESERVE for number in (slot, to))
+    with _tx(old, at, size) as source, _tx(new, there, size) as copy:
         ffi.memmove(copy, source, size)
 
 
@@ -121,9 +129,8 @@ def _server_block(area: m.KeepArea, slot: int) -> Iterator[_C]:
 
 
 @contextmanager
-def _tx(area: m.KeepArea, slot: int, size: int) -> Iterator[_C]:
-    at = lib.NT_AREA_PROGRAM_DATA_OFFSET + slot * lib.NT_RING_RESERVE
-    with _mapped(area.memory.number, at, size) as base:
+def _tx(area: m.KeepArea, at: int, size: int) -> Iterator[_C]:
+    with _mapped(area.memory.number, lib.NT_AREA_PROGRAM_DATA_OFFSET + at, size) as base:
         yield ffi.cast("char *", base)
 
 

@@ -55,7 +55,7 @@ static void put_payload(struct nt_desc *desc, const struct nt_tcb *t, uint32_t s
     uint32_t size = nt_geometry_size(t->tx_geometry);
     uint32_t position = nt_geometry_position(t->tx_geometry, seq - t->iss - 1);
     uint32_t first = nt_min_u32(len, size - position);
-    uint64_t base = nt_area_tx_offset(t->slot);
+    uint64_t base = nt_area_tx_ring_offset(t->slot, t->tx_geometry);
     uint16_t region = (uint16_t)(NT_REGION_AREA + t->area);
     desc->ref[0] = (struct nt_ref){.offset = base + position, .len = first, .region = region};
     desc->ref_count = 1;

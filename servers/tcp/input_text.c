@@ -12,9 +12,10 @@
 #include "servers/tcp/context.h"
 
 // Copies to the ring under `geometry`, from `cursor` on.
-static void copy_in(uint8_t *ring, uint64_t geometry, uint32_t cursor, const uint8_t *data,
-                    uint32_t len)
+static void copy_in(const struct nt_area *area, const struct nt_tcb *t, uint64_t geometry,
+                    uint32_t cursor, const uint8_t *data, uint32_t len)
 {
+    uint8_t *ring = nt_area_rx_ring(area, t->slot, geometry);
     uint32_t size = nt_geometry_size(geometry);
     uint32_t position = nt_geometry_position(geometry, cursor);
     uint32_t first = nt_min_u32(len, size - position);
@@ -56,20 +57,22 @@ static bool ring_wants_growth(const struct nt_tcb *t)
 }
 
 // Copies in-order bytes; *geometry becomes what holds afterwards.
-static void copy_in_order(struct nt_tcb *t, uint8_t *ring, const struct nt_segment *segment,
-                          uint64_t *geometry)
+static void copy_in_order(const struct nt_area *area, const struct nt_tcb *t,
+                          const struct nt_segment *segment, uint64_t *geometry)
 {
     uint32_t cursor = nt_tcb_rx_cursor(t, segment->seq), len = segment->len;
     uint32_t size = nt_geometry_size(*geometry);
     uint32_t to_end = size - nt_geometry_position(*geometry, cursor);
     if (len < to_end || !ring_wants_growth(t) ||
         !nt_geometry_can_double(*geometry, cursor + to_end)) {
-        copy_in(ring, *geometry, cursor, segment->payload, len);
+        copy_in(area, t, *geometry, cursor, segment->payload, len);
         return;
     }
-    copy_in(ring, *geometry, cursor, segment->payload, to_end);
-    *geometry = nt_geometry_double(*geometry, cursor + to_end);
-    copy_in(ring, *geometry, cursor + to_end, segment->payload + to_end, len - to_end);
+    copy_in(area, t, *geometry, cursor, segment->payload, to_end);
+    uint64_t before = *geometry;
+    *geometry = nt_geometry_double(before, cursor + to_end);
+    nt_area_ring_doubled(area->rx_data, t->slot, before, *geometry);
+    copy_in(area, t, *geometry, cursor + to_end, segment->payload + to_end, len - to_end);
 }
 
 void nt_tcp_ack_now(struct nt_tcp_engine *tcp, struct nt_tcb *t)
@@ -111,11 +114,11 @@ static void owe_ack(struct nt_tcp_engine *tcp, struct nt_tcb *t, bool filled_hol
 }
 
 static enum nt_tcp_next take_in_order(struct nt_tcp_engine *tcp, struct nt_tcb *t,
-                                      const struct nt_segment *segment, uint8_t *ring)
+                                      const struct nt_segment *segment, const struct nt_area *area)
 {
     uint64_t geometry = t->rx_geometry;
     note_window_limit(tcp, t, segment->seq + segment->len);
-    copy_in_order(t, ring, segment, &geometry);
+    copy_in_order(area, t, segment, &geometry);
     nt_txn_crash_point(&tcp->txn);
     if (!still_ours(tcp, segment))
         return NT_TCP_DONE;
@@ -141,10 +144,11 @@ static enum nt_tcp_next take_in_order(struct nt_tcp_engine *tcp, struct nt_tcb *
 }
 
 static enum nt_tcp_next take_out_of_order(struct nt_tcp_engine *tcp, struct nt_tcb *t,
-                                          const struct nt_segment *segment, uint8_t *ring)
+                                          const struct nt_segment *segment,
+                                          const struct nt_area *area)
 {
     nt_tcp_count(tcp, NT_TCP_OUT_OF_ORDER);
-    copy_in(ring, t->rx_geometry, nt_tcb_rx_cursor(t, segment->seq), segment->payload,
+    copy_in(area, t, t->rx_geometry, nt_tcb_rx_cursor(t, segment->seq), segment->payload,
             segment->len);
     nt_txn_crash_point(&tcp->txn);
     if (!still_ours(tcp, segment))
@@ -189,9 +193,8 @@ enum nt_tcp_next nt_tcp_input_text(struct nt_tcp_engine *tcp, struct nt_tcb *t,
     const struct nt_area *area = nt_tcb_area(tcp, t);
     if (area == NULL)
         return NT_TCP_DONE;
-    uint8_t *ring = nt_area_rx(area, t->slot);
-    return segment->seq == t->rcv_nxt ? take_in_order(tcp, t, segment, ring)
-                                      : take_out_of_order(tcp, t, segment, ring);
+    return segment->seq == t->rcv_nxt ? take_in_order(tcp, t, segment, area)
+                                      : take_out_of_order(tcp, t, segment, area);
 }
 
 // The peer's FIN is next in order: RFC 9293 §3.10.7.4, eighth.

@@ -34,8 +34,9 @@ static void copy_rx(struct nt_tcp_engine *tcp, const struct nt_tcb *t, uint32_t 
     const struct nt_tcp_area_private *own = &tcp->areas[nt_tcp_binding_area(tcp, binding)];
     if (from == NULL || !own->attached)
         return;
-    const uint8_t *old_ring = nt_area_rx(from, t->slot);
-    uint8_t *new_ring = nt_area_rx(&own->view, nt_tcp_binding_slot(tcp, binding));
+    uint32_t slot = nt_tcp_binding_slot(tcp, binding);
+    const uint8_t *old_ring = nt_area_rx_ring(from, t->slot, t->rx_geometry);
+    uint8_t *new_ring = nt_area_rx_ring(&own->view, slot, t->rx_geometry);
     copy_range(t, old_ring, new_ring, rx_head, nt_tcb_rx_tail(t));
     for (uint32_t i = 0; i < t->ooo_count; i++)
         copy_range(t, old_ring, new_ring, nt_tcb_rx_cursor(t, t->ooo[i].start),

@@ -62,8 +62,8 @@ def test_parts_do_not_overlap_and_the_last_slot_is_in_bounds(area: Area) -> None
     program, server, hint = area.memory
     view = area.area
     ends = {
-        program: ffi.cast("uintptr_t", view.tx_data + SLOTS * reserve),
-        server: ffi.cast("uintptr_t", view.rx_data + SLOTS * reserve),
+        program: ffi.cast("uintptr_t", view.tx_data + lib.NT_AREA_LARGE_OFFSET + SLOTS * reserve),
+        server: ffi.cast("uintptr_t", view.rx_data + lib.NT_AREA_LARGE_OFFSET + SLOTS * reserve),
         hint: ffi.cast("uintptr_t", view.ready + lib.NT_AREA_QUEUES),
     }
     for memory, end in ends.items():

@@ -14,6 +14,8 @@ FREE, GRANTED, CONNECTING, CONNECTED, LISTENING, ACCEPTABLE, BROKEN = range(7)
 RX_FIN, TX_DONE, BOUND, PEER_SET = 1, 2, 4, 8
 SHUT_RD, SHUT_WR, CLOSE, RESET, TAKEN = 1, 2, 4, 8, 16
 RESERVE = 4 << 20
+# Where large rings and datagrams begin, behind the rings that have not grown.
+LARGE = 8192 << 14
 WRAP = 1 << 32  # of cursors
 DGRAM_SLOTS, DGRAM_DATA = 64, 4096
 DOORBELL = 77
@@ -22,6 +24,11 @@ QUEUE = 3
 
 def geometry(base: int, log2: int) -> int:
     return base << 8 | log2
+
+
+def ring_at(slot: int, log2: int) -> int:
+    """Where a byte ring is, in the data of either side."""
+    return slot << 14 if log2 <= 14 else LARGE + slot * RESERVE
 
 
 def endpoint(address: Address) -> dict[str, Any]:
@@ -64,8 +71,12 @@ class Server:
         self.sleeping = ffi.new("uint32_t *", 0)
         self.generation = 100
         self.free = list(range(slots))
-        self.program_data = memoryview(self.memory[0])[len(self.memory[0]) - slots * RESERVE :]
-        self.server_data = memoryview(self.memory[1])[len(self.memory[1]) - slots * RESERVE :]
+        self.program_data = memoryview(self.memory[0])[
+            len(self.memory[0]) - slots * RESERVE - LARGE :
+        ]
+        self.server_data = memoryview(self.memory[1])[
+            len(self.memory[1]) - slots * RESERVE - LARGE :
+        ]
 
     # -- Slots --
 
@@ -152,10 +163,14 @@ class Server:
             if (tail - self.rx_head(slot)) % WRAP == 1 << log2:
                 assert position == 0, "no room"
                 block.rx_geometry = geometry((tail - (1 << log2)) % WRAP, log2 + 1)
+                old, new = ring_at(slot, log2), ring_at(slot, log2 + 1)
+                self.server_data[new : new + (1 << log2)] = self.server_data[
+                    old : old + (1 << log2)
+                ]
                 continue
             room = (1 << log2) - (tail - self.rx_head(slot)) % WRAP
             piece = left[: min(room, (1 << log2) - position)]
-            at = slot * RESERVE + position
+            at = ring_at(slot, log2) + position
             self.server_data[at : at + len(piece)] = piece
             tail, left = (tail + len(piece)) % WRAP, left[len(piece) :]
         block.rx_tail = tail
@@ -183,7 +198,8 @@ class Server:
         """What the program wrote and the server still needs."""
         mail, block = self.theirs(slot), self.ours(slot)
         size, base = 1 << (mail.tx_geometry & 0xFF), mail.tx_geometry >> 8
-        ring = self.program_data[slot * RESERVE : slot * RESERVE + size]
+        at = ring_at(slot, mail.tx_geometry & 0xFF)
+        ring = self.program_data[at : at + size]
         start, count = (block.tx_head - base) % size, (mail.tx_tail - block.tx_head) % WRAP
         assert count <= size
         return (bytes(ring[start:]) + bytes(ring[:start]))[:count]
@@ -204,7 +220,7 @@ class Server:
         dgram.peer = endpoint(peer)
         dgram.local_addr = endpoint(("10.0.0.3", 0))["addr"]
         dgram.ttl, dgram.tos = 61, 8
-        start = slot * RESERVE + offset
+        start = LARGE + slot * RESERVE + offset
         self.server_data[start : start + len(data)] = data
         block.rx_tail += 1
         self.tell(slot)
@@ -215,7 +231,7 @@ class Server:
         found = []
         for cursor in range(block.tx_head, mail.tx_tail):
             dgram = self._descriptors(self.area.tx_data, slot)[cursor % DGRAM_SLOTS]
-            start = slot * RESERVE + dgram.offset
+            start = LARGE + slot * RESERVE + dgram.offset
             data = bytes(self.program_data[start : start + dgram.len])
             found.append((data, name_of(dgram.peer)))
         if release:
@@ -228,7 +244,7 @@ class Server:
 
     @staticmethod
     def _descriptors(data: CData, slot: int) -> CData:
-        return ffi.cast("struct nt_dgram *", data + slot * RESERVE)
+        return ffi.cast("struct nt_dgram *", data + LARGE + slot * RESERVE)
 
 
 def name_of(found: CData) -> Address:

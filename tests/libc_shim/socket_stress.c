@@ -99,8 +99,8 @@ static void echo(uint32_t slot)
     uint32_t bytes = nt_min_u32(end - server->tx_head, room);
     uint32_t mask = (1u << NT_RING_FIRST_LOG2) - 1;
     for (uint32_t i = 0; i < bytes; i++)
-        nt_area_rx(&area, slot)[(tail + i) & mask] =
-            nt_area_tx(&area, slot)[(server->tx_head + i) & mask];
+        nt_area_rx_ring(&area, slot, server->rx_geometry)[(tail + i) & mask] =
+            nt_area_tx_ring(&area, slot, program->tx_geometry)[(server->tx_head + i) & mask];
     nt_store_release(&server->tx_head, server->tx_head + bytes);
     nt_store_release(&server->rx_tail, tail + bytes);
 }

@@ -7,6 +7,7 @@ from newtos_py.libc_shim.sockets.program import Program, Socket
 from newtos_py.sim.tcp_dialogue import Dialogue, lib
 
 RESERVE = 4 << 20
+LARGE = 8192 << 14
 FROZEN = 32
 
 
@@ -45,7 +46,13 @@ class Mover:
         block.generation = 0
         block.queue = 0
         size = 1 << (block.tx_geometry & 0xFF)
-        shim.memmove(new.tx_data + slot * RESERVE, old.tx_data + sock.sock.slot * RESERVE, size)
+        shim.memmove(
+            new.tx_data + LARGE + slot * RESERVE,
+            old.tx_data + LARGE + sock.sock.slot * RESERVE,
+            size,
+        )
+        first = 1 << 14
+        shim.memmove(new.tx_data + slot * first, old.tx_data + sock.sock.slot * first, first)
         block.generation = generation
 
     def finish(self, sock: Socket) -> Socket:

@@ -10,6 +10,8 @@ from newtos_py.sim.udp_lab import AREA_DEAD, OUR, PEER, Program, Reply, Socket, 
 DNS = (PEER, 53)
 BIG = bytes(i % 251 for i in range(1400))
 SLOT_BYTES = 4 << 20
+# In the data: behind the byte rings that have not grown.
+DATAGRAMS = 8192 << 14
 FREE, GRANTED = 0, 1
 
 
@@ -47,8 +49,8 @@ class Mover:
         ffi.memmove(ffi.addressof(block), ffi.addressof(sock.own), size)
         block.tx_tail, block.rx_head = cursors.tx_tail, cursors.rx_head
         block.generation, block.queue = 0, 0
-        into = ffi.cast("char *", self.other.view.tx_data) + slot * SLOT_BYTES
-        ring = ffi.cast("char *", self.one.view.tx_data) + sock.slot * SLOT_BYTES
+        into = ffi.cast("char *", self.other.view.tx_data) + DATAGRAMS + slot * SLOT_BYTES
+        ring = ffi.cast("char *", self.one.view.tx_data) + DATAGRAMS + sock.slot * SLOT_BYTES
         ffi.memmove(into, ring, 64 << 10)
         block.generation = generation
 

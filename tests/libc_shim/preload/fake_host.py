@@ -21,7 +21,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from fake_shares import LEAVE, RESERVE, RING_LOG2, STATE, TAKE, TOKEN, Asked, Shares
+from fake_shares import LARGE, LEAVE, RESERVE, RING_LOG2, STATE, TAKE, TOKEN, Asked, Shares, ring_at
 from newtos_py.libc_shim.sockets._sockets import ffi, lib
 
 GRANTED, CONNECTING, CONNECTED, LISTENING, ACCEPTABLE, BROKEN = range(1, 7)
@@ -454,8 +454,8 @@ class Host:
             return False
         geometry = mail.tx_geometry
         tx_size, base = 1 << (geometry & 0xFF), geometry >> 8
-        source = slot.area.view.tx_data + slot.number * RESERVE
-        target = peer.area.view.rx_data + peer.number * RESERVE
+        source = slot.area.view.tx_data + ring_at(slot.number, geometry & 0xFF)
+        target = peer.area.view.rx_data + ring_at(peer.number, RING_LOG2)
         done = 0
         while done < count:
             at = (block.tx_head + done - base) % tx_size
@@ -543,7 +543,9 @@ class Host:
         slot.ours.flags |= BOUND
 
     def send_datagram(self, slot: Slot, cursor: int) -> None:
-        dgrams = ffi.cast("struct nt_dgram *", slot.area.view.tx_data + slot.number * RESERVE)
+        dgrams = ffi.cast(
+            "struct nt_dgram *", slot.area.view.tx_data + LARGE + slot.number * RESERVE
+        )
         dgram = dgrams[cursor % 64]
         address, port = bytes(dgram.peer.addr), dgram.peer.port
         if port == 0 and slot.datagram_peer is not None:
@@ -559,10 +561,10 @@ class Host:
         block, mail = target.ours, target.theirs
         if (block.rx_tail - mail.rx_head) & 0xFFFFFFFF >= 16:
             return
-        base = target.area.view.rx_data + target.number * RESERVE
+        base = target.area.view.rx_data + LARGE + target.number * RESERVE
         out = ffi.cast("struct nt_dgram *", base)[block.rx_tail % 64]
         offset = 4096 + (block.rx_tail % 16) * 65536
-        source = slot.area.view.tx_data + slot.number * RESERVE + dgram.offset
+        source = slot.area.view.tx_data + LARGE + slot.number * RESERVE + dgram.offset
         ffi.memmove(base + offset, source, dgram.len)
         out.offset, out.len = offset, dgram.len
         out.ttl, out.tos = dgram.ttl or 64, dgram.tos

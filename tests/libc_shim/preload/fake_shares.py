@@ -25,7 +25,13 @@ ENTRY = struct.Struct("=QIIII")
 CLOSE = 4
 FROZEN = 32
 RESERVE = 4 << 20
+LARGE = 8192 << 14
 RING_LOG2 = 16
+
+
+def ring_at(slot: int, log2: int) -> int:
+    """Where a byte ring is, in the data of either side."""
+    return slot << 14 if log2 <= 14 else LARGE + slot * RESERVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +188,10 @@ class Shares:
             old.area.release(old)
 
     def copy_rings(self, old: "Slot", new: "Slot") -> None:
-        sizes = {"rx_data": 1 << RING_LOG2, "tx_data": 1 << (old.theirs.tx_geometry & 0xFF)}
-        for name, size in sizes.items():
-            source = getattr(old.area.view, name) + old.number * RESERVE
-            ffi.memmove(getattr(new.area.view, name) + new.number * RESERVE, source, size)
+        is_stream = old.area.protocol == socket.IPPROTO_TCP
+        tx_log2 = old.theirs.tx_geometry & 0xFF if is_stream else RING_LOG2
+        sizes = {"rx_data": RING_LOG2, "tx_data": tx_log2}
+        for name, log2 in sizes.items():
+            source = getattr(old.area.view, name) + ring_at(old.number, log2)
+            target = getattr(new.area.view, name) + ring_at(new.number, log2)
+            ffi.memmove(target, source, 1 << log2)
