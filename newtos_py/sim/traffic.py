@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from newtos_py.sim import (
     traffic_abort,
+    traffic_crowd,
     traffic_killed,
     traffic_mixed,
     traffic_tcp,
@@ -26,6 +27,7 @@ TRAFFIC: dict[str, Callable[[Simulation, list[SimHost]], None]] = {
     "tcp-both-open": traffic_windows.tcp_both_open,
     "tcp-nobody": traffic_windows.tcp_nobody,
     "tcp-urgent": traffic_urgent.tcp_urgent,
+    "tcp-crowd": traffic_crowd.tcp_crowd,
     "tcp-idle": traffic_time.tcp_idle,
     "tcp-gone": traffic_time.tcp_gone,
     "tcp-port-again": traffic_time.tcp_port_again,

@@ -13,6 +13,9 @@ enum {
     // A driver that sleeps is woken for its buffers when so many wait for it: with three returning
     // servers that is less than the large ones it has.
     RETURNS_WORTH_A_WAKE = 16,
+    // Slots of a channel from TCP that stay free while its segments wait for a buffer: with less it
+    // takes no input, and so gives nothing back.
+    WAITING_LEAVES = 32,
 };
 
 // -- Committing ------------------------------------------------------------------------------
@@ -110,11 +113,40 @@ static bool may_take_segment(struct nt_ip *ip)
     return may;
 }
 
+static bool is_looped_back(const struct nt_ip *ip, const struct nt_desc *desc)
+{
+    struct nt_tx_meta meta;
+    memcpy(&meta, desc->data, sizeof meta);
+    return desc->kind == NT_DESC_SEGMENT && nt_netconf_is_local(&ip->conf, meta.dst);
+}
+
+// A packet to ourselves needs a buffer of the pool, and a burst of them more than there are. What
+// TCP keeps is not lost: its segment waits for those that are with TCP now. It is the only thing
+// here that waits for what is behind it, so it must not when TCP might wait for us.
+static bool has_buffer(struct nt_ip *ip, uint32_t upper)
+{
+    const struct nt_buffers *buffers = &ip->buffers;
+    const struct nt_pool_owner *owner = &buffers->owner;
+    if (NT_LIKELY(owner->free_small_count != 0 && owner->free_large_count != 0))
+        return true;
+    struct nt_consumer *in = &ip->upper[upper].in;
+    uint32_t pending = nt_load_acquire(&in->peer->tail) - in->head; // now, not as last looked
+    if (upper == NT_IP_UPPER_UDP || pending > in->mask + 1 - WAITING_LEAVES)
+        return true;
+    const struct nt_desc *desc = nt_consumer_slot(in);
+    uint64_t bytes = NT_IPV4_HEADER_BYTES + desc->inline_len;
+    for (uint32_t i = 0; i < nt_min_u32(desc->ref_count, 2); i++)
+        bytes += desc->ref[i].len;
+    uint32_t large = bytes > NT_POOL_SMALL_BYTES - NT_POOL_HEADROOM;
+    uint32_t left = large ? owner->free_large_count : owner->free_small_count;
+    return left != 0 || buffers->in_state[NT_BUFFER_UP][large] == 0 || !is_looped_back(ip, desc);
+}
+
 static uint32_t take_segments(struct nt_ip *ip, uint32_t upper, uint32_t budget)
 {
     uint32_t taken = 0;
     for (; taken < budget && nt_consumer_pending(&ip->upper[upper].in) != 0; taken++) {
-        if (!may_take_segment(ip))
+        if (!may_take_segment(ip) || !has_buffer(ip, upper))
             break;
         make_journal_room(ip);
         nt_ip_segment_input(ip, upper);
@@ -177,7 +209,7 @@ bool nt_ip_has_work(void *context)
     for (uint32_t i = 0; i < NT_IP_UPPERS; i++) {
         struct nt_ip_upper *upper = &ip->upper[i];
         if (upper->exists && (nt_consumer_pending(&upper->returns) != 0 ||
-                              (may && nt_consumer_pending(&upper->in) != 0)))
+                              (may && nt_consumer_pending(&upper->in) != 0 && has_buffer(ip, i))))
             return true;
     }
     return false;

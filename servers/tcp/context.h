@@ -30,6 +30,8 @@ enum {
     NT_TCP_JOURNAL_BYTES = 524288,
     // Slots of tcp0>ip that data leave free for acknowledgements and control segments.
     NT_TCP_CONTROL_ROOM = 64,
+    // And acknowledgements for inputs.
+    NT_TCP_ACK_ROOM = 48,
     // Inputs wait while there is less room than this, so that their answers find some.
     NT_TCP_INPUT_ROOM = 32,
     // Segments one connection sends before the next one's turn.

@@ -58,6 +58,9 @@ static uint32_t serve_acks(struct nt_tcp_engine *tcp)
 {
     uint32_t served = 0;
     for (uint32_t n = tcp->ack.tail - tcp->ack.head; n != 0; n--, served++) {
+        // Inputs go on, and give IP its buffers back, while acknowledgements wait.
+        if (nt_producer_room(&tcp->to_ip, NT_TCP_ACK_ROOM) < NT_TCP_ACK_ROOM)
+            break;
         struct nt_tcb *t = pop(tcp, &tcp->ack, NT_TCP_ON_ACK);
         if (t->state == NT_TCP_FREE || !(t->flags & NT_TCB_ACK_NOW))
             continue;
