@@ -84,8 +84,15 @@ def test_a_download_survives_kills(
 
 
 @pytest.mark.apps("lighttpd", "curl")
-@pytest.mark.parametrize("placement", ['"fused"', '{ ip = "net", "wire.lan" = "net" }'])
-@pytest.mark.parametrize("role", ["ip", "tcp0"])
+@pytest.mark.parametrize(
+    ("placement", "role"),
+    [
+        ('"fused"', "tcp0"),
+        pytest.param('"fused"', "ip", marks=pytest.mark.slow),
+        pytest.param('{ ip = "net", "wire.lan" = "net" }', "ip", marks=pytest.mark.slow),
+        pytest.param('{ ip = "net", "wire.lan" = "net" }', "tcp0", marks=pytest.mark.slow),
+    ],
+)
 def test_servers_of_one_process_are_restarted_together(
     site: Site, placement: str, role: str
 ) -> None:

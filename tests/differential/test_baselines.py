@@ -15,11 +15,16 @@ from newtos_py.rs.scratch import ScratchHosts
 
 MODES = ("syscall", "channel")
 GROUPS = (
-    "basic wrong vectors big full files refused reset streams datagrams ancillary receiving",
-    "accepting connected_states datagram_states epoll_levels epoll_mixed polls selects",
-    "children child_serves in_turn several",
+    "basic vectors files refused streams datagrams epoll_levels child_serves",
+    # Only in make check.
+    "wrong big full reset ancillary receiving accepting connected_states datagram_states",
+    "epoll_mixed polls selects children in_turn several",
 )
-NAMES = [name for group in GROUPS for name in group.split()]
+NAMES = [
+    pytest.param(name, marks=[pytest.mark.slow] if group != GROUPS[0] else [])
+    for group in GROUPS
+    for name in group.split()
+]
 DEADLINE_S = 120
 ALONE = 'host.solo.address = "10.0.0.2/24"'
 CONNECT = """
