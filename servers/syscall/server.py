@@ -90,6 +90,7 @@ class SyscallServer:
             find=self._programs.get,
             pump=self._pump,
             keep_file=self._keeper.keep_file,
+            beat=self._beat,
         )
         self._calls = Calls(
             context,
@@ -316,6 +317,10 @@ class SyscallServer:
                     task.add_done_callback(self._tasks.discard)
         # Behind the areas that they speak of: those tasks begin first.
         loop.call_soon(publish_again)
+
+    def _beat(self) -> None:
+        """Something was done: this server does not hang."""
+        self._status.heartbeat += 1
 
     def _count(self, index: int) -> None:
         self._status.counter[index] += 1

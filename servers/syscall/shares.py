@@ -194,12 +194,17 @@ class Shares:
             del shared.senders[sender]
         self.keep(shared)
 
-    def leave(self, program: int, shared: Shared) -> bool:
-        """A program holds a socket no longer; True if nobody does, and it is forgotten."""
+    def leave(self, program: int, shared: Shared, *, is_ending: bool = False) -> bool:
+        """A program holds a socket no longer; True if nobody does, and it is forgotten.
+
+        What one that ends holds is noted once, when all is done (forget_program): what stands there
+        until then, and is no more, does no harm.
+        """
         held = self._holds.get(program, set())
         if shared.inode in held:
             held.discard(shared.inode)
-            self._keep_holds(program)
+            if not is_ending:
+                self._keep_holds(program)
         if self.is_held(shared):
             return False
         if self._by_inode.get(shared.inode) is shared:

@@ -61,12 +61,13 @@ class Sharing:
         find: Callable[[int], Program | None],
         pump: Pump,
         keep_file: Callable[[str, int | None], None],
+        beat: Callable[[], None],
     ) -> None:
         """Take what only the server can do.
 
         `admit` enters the program behind a token, once what it holds is noted under its number;
         `changed` has rs keep who a program is; `make_area` makes one for this server itself; `find`
-        knows programs by their numbers.
+        knows programs by their numbers; `beat` shows that this server gets somewhere.
         """
         self._shares = shares
         self._mover = mover
@@ -78,6 +79,7 @@ class Sharing:
         self._find = find
         self._pump = pump
         self._keep_file = keep_file
+        self._beat = beat
         # Inodes of tokens: one that is read again after a restart is known.
         self._tokens: dict[int, int] = {}
         # Kept, because the event loop does not keep tasks.
@@ -158,9 +160,14 @@ class Sharing:
     async def _register(self, program: Program, named: Sequence[Named]) -> None:
         slots = {(area.protocol, area.area): area.slots for area in program.areas.values()}
         known = [each for each in named if each.slot < slots.get((each.protocol, each.area), 0)]
+        # No program has more sockets than its areas have slots.
+        room = sum(slots.values()) - len(self._shares.owned_by(program.number)) if known else 0
         for each in known:
             if self._shares.find(each.inode) is not None:
                 continue
+            if room <= 0:
+                raise BadMessageError("it names more sockets than it can have")
+            room -= 1
             listener = None
             if each.protocol == TCP:
                 listener = self._listening.number_of(each.area, each.slot, each.generation)
@@ -182,8 +189,10 @@ class Sharing:
         async with shared.lock:
             return await self._leave_locked(program, shared)
 
-    async def _leave_locked(self, program: Program, shared: Shared) -> bool:
-        if not self._shares.leave(program.number, shared):
+    async def _leave_locked(
+        self, program: Program, shared: Shared, *, is_ending: bool = False
+    ) -> bool:
+        if not self._shares.leave(program.number, shared, is_ending=is_ending):
             self._drop_stand_in(shared)
             return False
         self._drop_stand_in(shared)
@@ -332,10 +341,12 @@ class Sharing:
                     self._shares.end(shared)
                     self._drop_stand_in(shared)
         for shared in self._shares.held_by(program.number):
+            self._beat()  # there may be thousands
             async with shared.lock:
-                if await self._leave_locked(program, shared):
+                if await self._leave_locked(program, shared, is_ending=True):
                     continue  # it goes with its area
         for shared in self._shares.owned_by(program.number):
+            self._beat()
             async with shared.lock:
                 await self._park(shared)
                 if shared.place.program == program.number:

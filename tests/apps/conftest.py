@@ -215,7 +215,7 @@ class Hosts:
             finally:
                 process.terminate()
                 try:
-                    process.wait(10)
+                    process.wait(30)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     pytest.fail(f"it does not end at SIGTERM: {log.read_text()}")

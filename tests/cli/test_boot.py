@@ -25,7 +25,7 @@ address = "10.0.0.3/24"
 hosts = ["web", "client"]
 """
 ROLES = ["wire.lan", "ip", "udp", "tcp0", "syscall"]
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 def newtos(*args: str) -> subprocess.CompletedProcess[str]:

@@ -36,7 +36,7 @@ address = "10.0.0.3/24"
 [wire.lan]
 hosts = ["{WEB}", "{CLIENT}"]
 """
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 # `make sanitize` preloads ASan, which objects to the shim before it in programs on a host.
 SANITIZER = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
 

@@ -31,7 +31,7 @@ ONE_HOST = """
 [host.web]
 address = "10.0.0.2/24"
 """
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 class World:

@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import fake_transports as fake
@@ -149,7 +150,7 @@ def test_what_is_no_token_costs_nothing(world: World, shim: Shim) -> None:
         for descriptor in (reader, other.fileno()) * 4:
             shim.tell(lib.NT_CTL_TOKEN, descriptor)
         assert shim.text(lib.NT_CTL_HELLO) == ["web"]
-        assert open_descriptors(world) == before
+        until(lambda: open_descriptors(world) == before)
     os.close(reader)
     os.close(writer)
 
@@ -197,3 +198,20 @@ def test_what_is_in_messages_is_counted_not_listed() -> None:
         assert restored.is_held(again)
         restored.receive(again)
     assert not restored.is_held(again)
+
+
+def test_nobody_registers_more_than_he_can_have(world: World, shim: Shim, connect: Connect) -> None:
+    area = attach(shim)
+    slots = shim.call(lib.NT_CTL_ATTACH, protocol=TCP).message.arg
+    most = lib.NT_CTL_TEXT_BYTES // NAMED.size
+    for first in range(0, slots + most, most):
+        numbers = range((1 << 40) + first, (1 << 40) + first + most)
+        text = b"".join(NAMED.pack(each, TCP, area, SLOT, GENERATION) for each in numbers)
+        with suppress(ConnectionError):
+            shim.tell(lib.NT_CTL_TOKEN, text=text, arg=lib.NT_TOKEN_MORE)
+    with pytest.raises(OSError, match=r"Connection reset|Broken pipe"):
+        shim.text(lib.NT_CTL_HELLO)
+    until(lambda: world.counter("tcp0", lib.NT_REQ_AREA_DEAD) == 1)
+    assert connect().text(lib.NT_CTL_HELLO) == ["web"]
+    # Nor is it much work to forget all of them: a server that seemed to spin was killed.
+    assert world.server("syscall").generation == 1

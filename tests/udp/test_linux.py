@@ -37,7 +37,7 @@ while True:
 CLIENT = """
 import os, socket, sys
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-sock.settimeout(10)
+sock.settimeout(30)
 for address in sys.argv[1:]:
     sock.connect((address, 5300))
     for size in (0, 1, 92, 93, 1000, 1472, 1473, 8000, 30000, 65507):

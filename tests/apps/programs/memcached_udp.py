@@ -10,7 +10,7 @@ import sys
 
 HEADER = struct.Struct("!HHHH")  # request, number, count, reserved: memcached's protocol.txt
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-server.settimeout(0.2)
+server.settimeout(1)
 server.connect((sys.argv[1], int(sys.argv[2])))
 numbers = iter(range(1, 1 << 16))
 
