@@ -16,6 +16,16 @@ import os, signal, socket, struct, sys
 from pathlib import Path
 
 signal.alarm(60)
+children = []
+
+def forked():
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)
+    else:
+        children.append(pid)
+    return pid == 0
+
 listener = socket.create_server(("127.0.0.1", 0))
 
 
@@ -26,7 +36,7 @@ class Pair:
         self.here, _ = listener.accept()
         self.mine, child = socket.socketpair()
         self.late, late = socket.socketpair()
-        if os.fork() == 0:
+        if forked():
             self.there.close()
             child.recv(1)
             self.here.send(b"c")
@@ -35,7 +45,7 @@ class Pair:
                 self.here.send(b"C")
                 child.send(b"x")
             os._exit(0)
-        if os.fork() == 0:
+        if forked():
             self.there.close()
             self.mine.close()
             for command in iter(lambda: late.recv(1), b""):
@@ -104,6 +114,9 @@ else:
     again = Pair()
     again.check()
     print("all there", flush=True)
+for pid in children:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 """
 
 
