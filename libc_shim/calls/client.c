@@ -242,8 +242,9 @@ static int accept_here(struct nt_sock *sock, struct nt_sock *accepted, struct so
                        socklen_t *length)
 {
     struct nt_call *call = begin_on(NT_CALL_ACCEPT, sock);
-    call->has_name = address != NULL && length != NULL;
-    call->name_room = call->has_name ? nt_min_u32(*length, NT_CALL_NAME_MAX) : 0;
+    const bool wants_name = address != NULL && length != NULL; // whatever comes back
+    call->has_name = wants_name;
+    call->name_room = wants_name ? nt_min_u32(*length, NT_CALL_NAME_MAX) : 0;
     int result = (int)ask(sock);
     if (result == 0) {
         struct nt_sock made;
@@ -251,7 +252,7 @@ static int accept_here(struct nt_sock *sock, struct nt_sock *accepted, struct so
         apply(accepted, &made, call->accepted_area);
         accepted->listener = NULL;
         accepted->beside = NULL;
-        if (call->has_name)
+        if (wants_name)
             take_name(call, address, length);
     }
     nt_call_end();
@@ -390,10 +391,10 @@ WRAP(ssize_t, nt_sock_recvmsg, struct nt_sock *sock, struct msghdr *header, int 
     ssize_t result = (ssize_t)ask(sock);
     if (result >= 0) {
         scatter(header->msg_iov, came_data(), call->data_bytes);
-        if (call->control_bytes > 0)
+        if (header->msg_control != NULL && call->control_bytes > 0)
             memcpy(header->msg_control, came_control(), call->control_bytes);
         header->msg_controllen = call->control_bytes;
-        if (call->has_name)
+        if (header->msg_name != NULL)
             take_name(call, header->msg_name, &header->msg_namelen);
         else if (sock->type == SOCK_STREAM)
             header->msg_namelen = 0;

@@ -17,6 +17,7 @@ __attribute__((format(printf, 2, 3))) static void say(struct text *text, const c
 {
     va_list args;
     va_start(args, format);
+    // NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): clang 14 is wrong about va_start
     int bytes = vsnprintf(text->at, text->left, format, args);
     va_end(args);
     if (bytes < 0 || (size_t)bytes >= text->left)

@@ -157,7 +157,7 @@ static int get_flags(const struct nt_file *file, int fd)
 static int set_flags(struct nt_file *file, int fd, int flags)
 {
     if (file->kind == NT_FILE_EPOLL || file->kind == NT_FILE_PUMPED)
-        return answer(nt_real.fcntl(fd, F_SETFL, (void *)(intptr_t)flags));
+        return answer(nt_real.fcntl(fd, F_SETFL, flags));
     if ((flags & O_ASYNC) != 0) {
         nt_log_once("fcntl: O_ASYNC on a newtos socket is not supported");
         return -EINVAL;

@@ -28,8 +28,8 @@ static char kept[KEPT][KEPT_BYTES]; // "NAME=value", or empty
 void nt_exec_open(void)
 {
     for (int i = 0; i < KEPT; i++) {
-        char name[32] = {0};
-        memcpy(name, kept_name[i], strlen(kept_name[i]) - 1);
+        char name[32];
+        (void)snprintf(name, sizeof name, "%.*s", (int)strlen(kept_name[i]) - 1, kept_name[i]);
         const char *value = getenv(name);
         if (value != NULL)
             (void)snprintf(kept[i], KEPT_BYTES, "%s%s", kept_name[i], value);

@@ -218,7 +218,9 @@ struct if_nameindex *nt_if_nameindex(void)
         list[count].if_index = highest;
         list[count].if_name = strdup(found.entry[i].name);
         if (list[count++].if_name == NULL) {
-            if_freenameindex(list);
+            while (count > 0)
+                free(list[--count].if_name);
+            free(list);
             list = NULL;
         }
     }

@@ -218,7 +218,7 @@ int nt_share_token_for_exec(bool all)
     nt_real.close(pair[1]);
     if (call.list_fd >= 0)
         nt_real.close(call.list_fd);
-    int high = nt_real.fcntl(pair[0], F_DUPFD_CLOEXEC, (void *)(intptr_t)HIGH_NUMBER);
+    int high = nt_real.fcntl(pair[0], F_DUPFD_CLOEXEC, HIGH_NUMBER);
     if (high < 0)
         return pair[0];
     nt_real.close(pair[0]);

@@ -21,7 +21,8 @@ static void called(struct nt_thread *self)
 static int bind_to_device(struct nt_file *file, const void *value, socklen_t length)
 {
     char name[IFNAMSIZ] = {0};
-    memcpy(name, value, length < IFNAMSIZ ? length : IFNAMSIZ - 1);
+    if (length > 0) // of none, there may be no value either
+        memcpy(name, value, length < IFNAMSIZ ? length : IFNAMSIZ - 1);
     int index = name[0] == '\0' ? 0 : (int)nt_if_nametoindex(name);
     if (name[0] != '\0' && index == 0)
         return -ENODEV;
@@ -109,7 +110,8 @@ static int set_pumped(int fd, int level, int name, const void *value, socklen_t 
     }
     prepare_pumped(&call, fd, NT_OPTION_SET, level, name);
     call.message.text_bytes = length < NT_CTL_TEXT_BYTES / 2 ? length : NT_CTL_TEXT_BYTES / 2;
-    memcpy(call.message.text, value, call.message.text_bytes);
+    if (length > 0)
+        memcpy(call.message.text, value, call.message.text_bytes);
     return nt_control_do(&call);
 }
 

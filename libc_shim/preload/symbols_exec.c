@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-extern char **environ;
-
 static int exec_path(const char *path, char *const argv[], char *const env[])
 {
     struct nt_exec exec;

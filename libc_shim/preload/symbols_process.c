@@ -93,6 +93,7 @@ NT_SYMBOL(int, prctl, (int option, ...))
     unsigned long x[4];
     va_start(args, option);
     for (int i = 0; i < 4; i++)
+        // NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): clang 14 is wrong about va_start
         x[i] = va_arg(args, unsigned long);
     va_end(args);
     if (nt_fd_limit != 0 && option == PR_SET_SECCOMP)
