@@ -67,7 +67,8 @@ programs:
 # The same tests over C code built with ASan and UBSan. Python itself is not, so the run time
 # must be loaded before it. Reports go to files: a process other than pytest's may write one,
 # and any one of them is a failure; UBSan knows stderr only, hence no capture of descriptors.
-# Leaks are not looked for: CPython's own at exit would drown ours.
+# Leaks are not looked for: CPython's own at exit would drown ours. Core dumps stay as they are: ASan
+# would call setrlimit() for that, which is the shim's, before a shim built with ASan can run.
 REPORTS := $(CURDIR)/build-asan-reports
 
 sanitize: $(VENV)/locked
@@ -77,7 +78,7 @@ sanitize: $(VENV)/locked
 	  -Cbuild-dir=build-asan -Csetup-args=-Db_sanitize=$(SANITIZE) .
 	PYTHONPATH=$(CURDIR)/build-asan-site \
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
-	ASAN_OPTIONS=detect_leaks=0:log_path=$(REPORTS)/asan \
+	ASAN_OPTIONS=detect_leaks=0:disable_coredump=0:log_path=$(REPORTS)/asan \
 	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	  $(BIN)/python -m pytest --capture=sys -m "not apps" $(PYTEST_ARGS); \
 	status=$$?; cat $(REPORTS)/* 2>/dev/null && exit 1; exit $$status
