@@ -68,7 +68,8 @@ programs:
 # must be loaded before it. Reports go to files: a process other than pytest's may write one,
 # and any one of them is a failure; UBSan knows stderr only, hence no capture of descriptors.
 # Leaks are not looked for: CPython's own at exit would drown ours. Core dumps stay as they are: ASan
-# would call setrlimit() for that, which is the shim's, before a shim built with ASan can run.
+# would call setrlimit() for that, which is the shim's, before a shim built with ASan can run. And
+# it objects to the shim before it in programs on a host.
 REPORTS := $(CURDIR)/build-asan-reports
 
 sanitize: $(VENV)/locked
@@ -78,7 +79,7 @@ sanitize: $(VENV)/locked
 	  -Cbuild-dir=build-asan -Csetup-args=-Db_sanitize=$(SANITIZE) .
 	PYTHONPATH=$(CURDIR)/build-asan-site \
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
-	ASAN_OPTIONS=detect_leaks=0:disable_coredump=0:log_path=$(REPORTS)/asan \
+	ASAN_OPTIONS=detect_leaks=0:disable_coredump=0:verify_asan_link_order=0:log_path=$(REPORTS)/asan \
 	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	  $(BIN)/python -m pytest --capture=sys -m "not apps" $(PYTEST_ARGS); \
 	status=$$?; cat $(REPORTS)/* 2>/dev/null && exit 1; exit $$status

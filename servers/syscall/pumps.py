@@ -159,7 +159,8 @@ class Pump:
         self._children = [each for each in self._children if each.poll() is None]
         self._commands, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         environ = {key: value for key, value in os.environ.items() if key != "NEWTOS_TOKEN"}
-        environ["LD_PRELOAD"] = str(Path(spec.origin).parent / _SHIM)
+        shim = str(Path(spec.origin).parent / _SHIM)
+        environ["LD_PRELOAD"] = " ".join((shim, *environ.get("LD_PRELOAD", "").split()))
         environ["NEWTOS_CONTROL"] = self._control_path
         with theirs:
             process = subprocess.Popen(

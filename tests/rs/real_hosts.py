@@ -37,8 +37,6 @@ address = "10.0.0.3/24"
 hosts = ["{WEB}", "{CLIENT}"]
 """
 DEADLINE_S = 60.0
-# `make sanitize` preloads ASan, which objects to the shim before it in programs on a host.
-SANITIZER = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
 
 SLOT_BYTES = ffi.sizeof("struct nt_slot_server")
 STATE_OFFSET = ffi.offsetof("struct nt_slot_server", "state")
@@ -148,7 +146,7 @@ class RealHosts:
         }
         return popen(
             self.scratch.on(host, command),
-            env={**self.scratch.environ, **SANITIZER},
+            env=self.scratch.environ,
             **streams | options,
         )
 

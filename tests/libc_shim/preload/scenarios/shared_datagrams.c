@@ -193,7 +193,7 @@ static void exec_datagrams(void)
     if (pid == 0) {
         MUST(dup2(one, 0));
         MUST(dup2(one, 1));
-        execlp("dd", "dd", "bs=100", "count=1", "status=none", NULL);
+        execlp("dd", "dd", "bs=4096", "count=1", "status=none", NULL);
         _exit(1);
     }
     say_next(other, &server);
