@@ -34,7 +34,8 @@ struct set {
     nfds_t kernel_count;
     uint64_t kernel_sum; // tells sets of kernel entries apart
     nfds_t epoll_bells;
-    bool raised; // the epoll instances are slept on
+    bool raised;  // the epoll instances are slept on
+    bool is_lost; // a socket that another process has taken can't be taken back
     uint32_t forks;
     const struct nt_watch *mark; // the thread's watches below this call's
     void *mapped;
@@ -107,6 +108,12 @@ static uint32_t level_of(struct nt_file *file)
     return POLLERR | POLLHUP;
 }
 
+// What level_of() says of it means nothing.
+static bool is_away(const struct nt_file *file)
+{
+    return file->kind == NT_FILE_PUMPED || nt_share_is_elsewhere(file);
+}
+
 // Event masks are 16 bits that poll(2) declares as a short.
 static short as_short(uint32_t mask)
 {
@@ -116,15 +123,21 @@ static short as_short(uint32_t mask)
     return events;
 }
 
-// How many entries are ready, from what user space knows.
+// How many entries are ready, from what user space knows; -ERESTART: nobody knows, as another
+// process has taken a socket since the call began.
 static int look(const struct set *set)
 {
     int ready = 0;
     for (nfds_t i = 0; i < set->count; i++) {
         struct pollfd *entry = &set->fds[i];
-        if (set->file[i] != NULL)
-            entry->revents = as_short(level_of(set->file[i]) &
-                                      ((uint32_t)(uint16_t)entry->events | POLLERR | POLLHUP));
+        if (set->file[i] != NULL) {
+            uint32_t level = level_of(set->file[i]);
+            if (NT_UNLIKELY(set->file[i]->kind != NT_FILE_SOCKET) && level != 0 &&
+                is_away(set->file[i]) && !set->is_lost)
+                return -ERESTART;
+            entry->revents =
+                as_short(level & ((uint32_t)(uint16_t)entry->events | POLLERR | POLLHUP));
+        }
         ready += entry->revents != 0;
     }
     return ready;
@@ -290,9 +303,10 @@ static int block(struct nt_thread *self, struct set *set, uint64_t deadline_ns,
         if (result != 0)
             break;
         int woken = sleep_once(self, set, deadline_ns, mask, before);
-        if (woken < 0)
-            result = woken;
-        else if (look(set) + merge(set) != 0)
+        int ready = woken < 0 ? woken : look(set);
+        if (ready < 0)
+            result = ready;
+        else if (merge(set) != 0)
             result = merge(set);
         else if (woken == 0)
             break;
@@ -307,6 +321,8 @@ static int poll_set(struct set *set, uint64_t deadline_ns, const sigset_t *mask)
     self->count[NT_COUNT_WAIT]++;
     nt_process_flush(self);
     int ready = look(set);
+    if (NT_UNLIKELY(ready < 0))
+        return ready;
     if (ready != 0) {
         self->fruitless = 0;
         return kernel_is_due(self, set) ? look_at_kernel(self, set, mask) : ready;
@@ -343,6 +359,22 @@ static bool give_room(struct set *set)
     return true;
 }
 
+// Takes back what other processes have taken, and opens the set again: what is there is ready, not
+// what was elsewhere. A program whose socket blocks would wait for ever in the next call.
+static void reopen(struct set *set)
+{
+    for (nfds_t i = 0; i < set->count; i++) {
+        struct nt_file *file = set->file[i];
+        if (file != NULL && file->kind != NT_FILE_EPOLL && is_away(file) &&
+            nt_share_use_to_wait(set->fds[i].fd, file) < 0)
+            set->is_lost = true;
+    }
+    close_set(set);
+    set->kernel_count = 0;
+    set->kernel_sum = 0;
+    open_set(set);
+}
+
 // `selected`: memory that holds `fds`, to be unmapped should the thread never return; or NULL.
 static int poll_entries(struct pollfd *fds, nfds_t count, uint64_t deadline_ns,
                         const sigset_t *mask, void *selected)
@@ -361,7 +393,9 @@ static int poll_entries(struct pollfd *fds, nfds_t count, uint64_t deadline_ns,
         return -ENOMEM;
     int saved = errno;
     open_set(&set);
-    int result = poll_set(&set, deadline_ns, mask);
+    int result;
+    while ((result = poll_set(&set, deadline_ns, mask)) == -ERESTART)
+        reopen(&set);
     set.selected = NULL; // the caller's
     leave_set(&set);
     errno = saved;

@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 
 enum {
+    WAIT_PATIENCE_MS = 30, // other descriptors of the call wait, too
     LISTED = NT_CTL_TEXT_BYTES / sizeof(struct nt_shared_socket), // in one message
     HIGH_NUMBER = 512,    // out of the way of what the next program opens
     ADOPT_AT_ONCE = 1024, // numbers at which sockets that came along are looked for
@@ -478,6 +479,12 @@ int nt_share_use(int fd, struct nt_file *file) { return use(fd, file, 0, 0); }
 int nt_share_use_to_read(int fd, struct nt_file *file, uint32_t patience_ms)
 {
     return use(fd, file, NT_TAKE_READ, patience_ms);
+}
+
+int nt_share_use_to_wait(int fd, struct nt_file *file)
+{
+    return file->sock.type == SOCK_DGRAM ? nt_share_use_to_read(fd, file, WAIT_PATIENCE_MS)
+                                         : nt_share_use(fd, file);
 }
 
 // A connection that this process can go on with in a sandbox: not one that nobody connected.

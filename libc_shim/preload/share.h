@@ -67,6 +67,8 @@ int nt_share_use(int fd, struct nt_file *file);
 // The same for a datagram socket, to read from it: it is left to others for up to `patience_ms` as
 // long as there is nothing to read.
 int nt_share_use_to_read(int fd, struct nt_file *file, uint32_t patience_ms);
+// The same for any socket that a call waits for while it was taken away.
+int nt_share_use_to_wait(int fd, struct nt_file *file);
 
 // This process is about to forbid itself what the shim needs to make sockets fast (new descriptors,
 // shared memory, some system calls): its connections become the kernel's, which it may go on to

@@ -35,7 +35,4 @@ DIFFERENCES = (
         races=True,
     ),
     Difference("short-sends", "test.test_asyncio.test_sslproto.*.test_start_tls_*_1", races=True),
-    Difference(
-        "inherited-datagrams", "test.test_socketserver.SocketServerTest.test_ForkingUDPServer"
-    ),
 )

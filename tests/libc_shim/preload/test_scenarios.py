@@ -48,6 +48,7 @@ REAL_HOSTS_ONLY = [
     "datagrams_both_receive",
     "datagrams_both_send",
     "datagrams_both_poll",
+    "datagrams_polled",
     "datagrams_connected_by_child",
     "datagrams_exec",
     "datagrams_passed",

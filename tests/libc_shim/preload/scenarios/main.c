@@ -46,11 +46,10 @@ int wait_for(int fd, short events)
     return ready > 0 ? wanted.revents : ready;
 }
 
-static bool is_asleep(const char *tid)
+// `path`: a `stat` in /proc.
+static bool is_asleep(const char *path)
 {
-    char path[300];
     char text[256] = {0};
-    snprintf(path, sizeof path, "/proc/self/task/%s/stat", tid);
     int fd = open(path, O_RDONLY);
     bool asleep = fd >= 0 && read(fd, text, sizeof text - 1) > 0 && strrchr(text, ')') != NULL &&
                   strrchr(text, ')')[2] == 'S';
@@ -62,9 +61,11 @@ static int count_sleeping(void)
 {
     int count = 0;
     DIR *tasks = opendir("/proc/self/task");
-    for (struct dirent *task; tasks != NULL && (task = readdir(tasks)) != NULL;)
-        count +=
-            task->d_name[0] != '.' && atoi(task->d_name) != gettid() && is_asleep(task->d_name);
+    for (struct dirent *task; tasks != NULL && (task = readdir(tasks)) != NULL;) {
+        char path[300];
+        snprintf(path, sizeof path, "/proc/self/task/%s/stat", task->d_name);
+        count += task->d_name[0] != '.' && atoi(task->d_name) != gettid() && is_asleep(path);
+    }
     closedir(tasks);
     return count;
 }
@@ -74,6 +75,16 @@ void wait_sleeping(int threads)
     // Asleep for long, as nothing else shows that they block where they shall.
     for (int i = 0, asleep = 0; i < 100000 && asleep < 20; i++) {
         asleep = count_sleeping() == threads ? asleep + 1 : 0;
+        sched_yield();
+    }
+}
+
+void wait_process_sleeping(pid_t pid)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    for (int i = 0, asleep = 0; i < 100000 && asleep < 20; i++) {
+        asleep = is_asleep(path) ? asleep + 1 : 0;
         sched_yield();
     }
 }

@@ -87,6 +87,8 @@ struct sockaddr_in loopback(in_port_t port);
 int wait_for(int fd, short events);
 // Waits until so many threads of this process, this one not counted, are asleep, and stay so.
 void wait_sleeping(int threads);
+// Waits until the first thread of a process is asleep, and stays so.
+void wait_process_sleeping(pid_t pid);
 // Reads until there are `bytes`; false at an end or error before.
 bool read_all(int fd, void *buf, size_t bytes);
 // Writes to a nonblocking socket until there is no room, and none comes: how much.

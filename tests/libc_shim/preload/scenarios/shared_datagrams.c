@@ -311,12 +311,57 @@ static void both_poll(void)
     }
 }
 
+// One waits with poll() while its children send through the socket: what poll() says is there, is
+// (socketserver.ForkingUDPServer).
+static void polled(void)
+{
+    enum { REQUESTS = 8 };
+    struct sockaddr_in server, client;
+    int one = bound(&server), other = bound(&client);
+    fflush(stdout);
+    pid_t pid = MUST(fork());
+    if (pid == 0) {
+        int empty = 0;
+        for (int got = 0; got < REQUESTS;) {
+            char byte;
+            struct pollfd entry = {.fd = one, .events = POLLIN};
+            MUST(poll(&entry, 1, LIMIT_MS) == 1 ? 0 : -1);
+            int bytes = 0;
+            MUST(ioctl(one, FIONREAD, &bytes));
+            if (bytes == 0) {
+                empty++;
+                continue;
+            }
+            MUST(recv(one, &byte, 1, 0));
+            got++;
+            if (MUST(fork()) != 0)
+                continue;
+            wait_process_sleeping(getppid());
+            MUST(sendto(one, &byte, 1, 0, (struct sockaddr *)&client, sizeof client));
+            _exit(0);
+        }
+        SAY(empty);
+        fflush(stdout);
+        while (wait(NULL) > 0) {
+        }
+        _exit(0);
+    }
+    for (int i = 0; i < REQUESTS; i++) {
+        tell(other, "r", &server);
+        MUST(wait_for(other, POLLIN));
+        say_next(other, &server);
+        fflush(stdout);
+    }
+    say_end_of(pid);
+}
+
 const struct scenario shared_datagram_scenarios[] = {
     {"datagrams_child_answers", child_answers},
     {"datagrams_child_for_each", child_for_each},
     {"datagrams_both_receive", both_receive},
     {"datagrams_both_send", both_send},
     {"datagrams_both_poll", both_poll},
+    {"datagrams_polled", polled},
     {"datagrams_connected_by_child", connected_by_child},
     {"datagrams_exec", exec_datagrams},
     {"datagrams_passed", passed_datagrams},
