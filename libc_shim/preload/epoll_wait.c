@@ -5,6 +5,7 @@
 #include "libc_shim/preload/blocking.h"
 #include "libc_shim/preload/control.h"
 #include "libc_shim/preload/process.h"
+#include "libc_shim/preload/share.h"
 #include "libc_shim/preload/signals.h"
 #include "libc_shim/preload/slab.h"
 
@@ -83,12 +84,49 @@ static void put_back(struct nt_epoll *epoll, struct nt_link *local, uint32_t cou
     nt_unlock(&epoll->ready_lock);
 }
 
+// A socket that another process has taken, to be taken back where no lock is held.
+struct away {
+    const struct nt_file *file; // NULL: none; only compared, it may have ended
+    int fd;
+    bool is_lost; // one can't be taken back: whatever is away is reported, for the next call to say
+};
+
+// Whether `item`'s socket is to be taken back before anything is said of it. What is not there
+// would be reported otherwise, and a program whose socket blocks would wait for ever in the next
+// call.
+static __attribute__((noinline)) bool find_away(const struct nt_epoll_item *item, struct away *away)
+{
+    if (away->is_lost || item->events == 0 || !nt_share_is_elsewhere(item->watch.file))
+        return false;
+    if (away->file == NULL) {
+        away->file = item->watch.file;
+        away->fd = item->fd;
+    }
+    return true;
+}
+
+static void take_back(struct away *away)
+{
+    struct nt_file *file = nt_file_hold(away->fd);
+    int result = file == away->file ? nt_share_use_to_wait(away->fd, file) : -EBADF;
+    away->is_lost = result < 0;
+    away->file = NULL;
+    if (result == 0)
+        nt_watch_notify(file); // its edges are counted anew
+    if (file != NULL)
+        nt_file_drop(file);
+}
+
 // What is to be reported now, or 0. The registration is off the list.
-static uint32_t look(struct nt_epoll_item *item)
+static uint32_t look(struct nt_epoll_item *item, struct away *away)
 {
     // Off the list first, then the level: a change after the look puts it on again.
     __atomic_exchange_n(&item->queued, 0u, __ATOMIC_SEQ_CST);
     struct nt_sock *sock = &item->watch.file->sock;
+    if (NT_UNLIKELY(item->watch.file->kind == NT_FILE_LENT) && find_away(item, away)) {
+        nt_epoll_keep_ready(item);
+        return 0;
+    }
     struct nt_sock_seen now;
     uint32_t kicks = nt_load_acquire(&item->kicks);
     if ((item->events & EPOLLET) != 0)
@@ -124,7 +162,8 @@ static void tell_gone(struct nt_epoll *epoll)
 }
 
 // Adds to `events`, of which the kernel wrote the first `count`: how many there are now.
-static int collect(struct nt_epoll *epoll, const struct nt_epoll_wait *call, int count)
+static int collect(struct nt_epoll *epoll, const struct nt_epoll_wait *call, int count,
+                   struct away *away)
 {
     struct epoll_event *events = call->events;
     const int from_kernel = count;
@@ -142,7 +181,7 @@ static int collect(struct nt_epoll *epoll, const struct nt_epoll_wait *call, int
             local.next = item->ready.next;
             local.next->prev = &local;
             left--;
-            uint32_t ready = look(item);
+            uint32_t ready = look(item, away);
             if (ready != 0)
                 events[count++] = (struct epoll_event){.events = ready, .data.u64 = item->data};
         }
@@ -323,6 +362,7 @@ static int wait_with_sockets(struct nt_thread *self, struct nt_file *file,
     const bool patient = is_patient(call);
     uint64_t deadline_ns = 0; // not known yet
     bool look_now = false;
+    struct away away = {.file = NULL};
     const uint32_t before = self->signals;
     self->count[NT_COUNT_WAIT]++;
     nt_process_flush(self);
@@ -333,7 +373,13 @@ static int wait_with_sockets(struct nt_thread *self, struct nt_file *file,
             count = look_at_kernel(self, epoll, call, (call->max + 1) / 2);
         if (count < 0)
             return count;
-        count = collect(epoll, call, count);
+        count = collect(epoll, call, count, &away);
+        if (NT_UNLIKELY(away.file != NULL)) {
+            take_back(&away);
+            look_now = true; // it may be the kernel's now
+            if (count == 0)
+                continue;
+        }
         if (count == 0 && !patient) {
             (void)nt_fruitless(self);
             return due ? 0 : inner_of(epoll, call, look_at_kernel(self, epoll, call, call->max));

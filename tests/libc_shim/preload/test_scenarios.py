@@ -49,6 +49,8 @@ REAL_HOSTS_ONLY = [
     "datagrams_both_send",
     "datagrams_both_poll",
     "datagrams_polled",
+    "datagrams_level",
+    "datagrams_edge",
     "datagrams_connected_by_child",
     "datagrams_exec",
     "datagrams_passed",

@@ -21,7 +21,7 @@ GROUPS = (
     "options_of_both reset_by_both shut_by_both",
     "datagrams_child_answers datagrams_child_for_each datagrams_both_receive datagrams_both_send",
     "datagrams_both_poll datagrams_connected_by_child datagrams_exec datagrams_passed",
-    "datagrams_polled",
+    "datagrams_polled datagrams_level datagrams_edge",
 )
 NAMES = [name for group in GROUPS for name in group.split()]
 

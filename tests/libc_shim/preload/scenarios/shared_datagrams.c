@@ -311,9 +311,29 @@ static void both_poll(void)
     }
 }
 
-// One waits with poll() while its children send through the socket: what poll() says is there, is
+static int polled_by_poll(int fd)
+{
+    struct pollfd entry = {.fd = fd, .events = POLLIN};
+    return poll(&entry, 1, LIMIT_MS);
+}
+
+static int polled_by_epoll(int fd, uint32_t flags)
+{
+    static int epoll = -1;
+    struct epoll_event event = {.events = EPOLLIN | flags};
+    if (epoll < 0) {
+        epoll = MUST(epoll_create1(0));
+        MUST(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event));
+    }
+    return epoll_wait(epoll, &event, 1, LIMIT_MS);
+}
+
+static int polled_by_level(int fd) { return polled_by_epoll(fd, 0); }
+static int polled_by_edge(int fd) { return polled_by_epoll(fd, EPOLLET); }
+
+// One waits while its children send through the socket: what it hears is there, is
 // (socketserver.ForkingUDPServer).
-static void polled(void)
+static void polled_by(int (*wait_at)(int fd))
 {
     enum { REQUESTS = 8 };
     struct sockaddr_in server, client;
@@ -324,8 +344,7 @@ static void polled(void)
         int empty = 0;
         for (int got = 0; got < REQUESTS;) {
             char byte;
-            struct pollfd entry = {.fd = one, .events = POLLIN};
-            MUST(poll(&entry, 1, LIMIT_MS) == 1 ? 0 : -1);
+            MUST(wait_at(one) == 1 ? 0 : -1);
             int bytes = 0;
             MUST(ioctl(one, FIONREAD, &bytes));
             if (bytes == 0) {
@@ -355,6 +374,10 @@ static void polled(void)
     say_end_of(pid);
 }
 
+static void polled(void) { polled_by(polled_by_poll); }
+static void level(void) { polled_by(polled_by_level); }
+static void edge(void) { polled_by(polled_by_edge); }
+
 const struct scenario shared_datagram_scenarios[] = {
     {"datagrams_child_answers", child_answers},
     {"datagrams_child_for_each", child_for_each},
@@ -362,6 +385,8 @@ const struct scenario shared_datagram_scenarios[] = {
     {"datagrams_both_send", both_send},
     {"datagrams_both_poll", both_poll},
     {"datagrams_polled", polled},
+    {"datagrams_level", level},
+    {"datagrams_edge", edge},
     {"datagrams_connected_by_child", connected_by_child},
     {"datagrams_exec", exec_datagrams},
     {"datagrams_passed", passed_datagrams},
