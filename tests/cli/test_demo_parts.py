@@ -42,17 +42,20 @@ def site(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
+PROGRAMS = ("wrk", "curl")
+
+
 def output(command: list[str]) -> bytes:
     return subprocess.run(command, check=True, capture_output=True, timeout=30).stdout
 
 
-@pytest.mark.parametrize("program", ["wrk", "curl", "python"])
+@pytest.mark.parametrize(
+    "program", [*(pytest.param(name, marks=pytest.mark.apps(name)) for name in PROGRAMS), "python"]
+)
 def test_load_comes_from_the_best_there_is(
     program: str, site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = {name: shutil.which(name) for name in ("wrk", "curl")}
-    if program in found and found[program] is None:
-        pytest.skip(f"not installed: {program}")
+    found = {name: shutil.which(name) for name in PROGRAMS}
     present = {"wrk": ("wrk", "curl"), "curl": ("curl",), "python": ()}[program]
     monkeypatch.setattr(
         demo_programs.shutil, "which", lambda name: found[name] if name in present else None
@@ -82,7 +85,9 @@ def test_installed_programs_are_used(tmp_path: Path) -> None:
     assert demo_programs.find_fetcher().name == "curl"
 
 
-@pytest.mark.parametrize("which", ["installed", "cpython"])
+@pytest.mark.parametrize(
+    "which", [pytest.param("installed", marks=pytest.mark.apps("curl")), "cpython"]
+)
 def test_pages_are_fetched(
     which: str, site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
