@@ -474,7 +474,6 @@ int nt_connect(int fd, const struct sockaddr *address, socklen_t length)
 {
     struct nt_file *file;
     struct nt_thread *self = nt_thread_self();
-    bool moved;
     int result;
     self->count[NT_COUNT_CONNECT]++;
     do {
@@ -483,9 +482,7 @@ int nt_connect(int fd, const struct sockaddr *address, socklen_t length)
             return result;
         self->count[NT_COUNT_USER]++;
         result = address == NULL ? -EFAULT : connect_held(file, address, length);
-        moved = result == -ERESTART || nt_share_is_elsewhere(file);
-        nt_file_drop(file);
-    } while (moved);
+    } while (nt_share_end_call(file, result));
     return result;
 }
 
@@ -493,7 +490,6 @@ int nt_shutdown(int fd, int how)
 {
     struct nt_file *file;
     struct nt_thread *self = nt_thread_self();
-    bool moved;
     int result;
     do {
         result = nt_socket_hold(fd, "shutdown", &file);
@@ -507,9 +503,7 @@ int nt_shutdown(int fd, int how)
         }
         called(self);
         nt_watch_notify(file);
-        moved = result == -ERESTART || nt_share_is_elsewhere(file);
-        nt_file_drop(file);
-    } while (moved);
+    } while (nt_share_end_call(file, result));
     return result;
 }
 
@@ -557,7 +551,6 @@ int nt_getpeername(int fd, struct sockaddr *address, socklen_t *length)
     struct nt_file *file;
     if (nt_share_is_pumped(fd))
         return pumped_name(fd, &nt_fd_get(fd)->sock.peer, address, length);
-    bool moved;
     int result;
     do {
         result = nt_socket_hold(fd, "getpeername", &file);
@@ -567,9 +560,7 @@ int nt_getpeername(int fd, struct sockaddr *address, socklen_t *length)
                      ? -EFAULT
                      : nt_sock_getpeername(&file->sock, address, length);
         called(nt_thread_self());
-        moved = nt_share_is_elsewhere(file);
-        nt_file_drop(file);
-    } while (moved);
+    } while (nt_share_end_call(file, result));
     return result;
 }
 

@@ -98,21 +98,12 @@ static int would_block(struct nt_thread *self, struct nt_file *file, bool nonblo
 
 // -- Receiving -------------------------------------------------------------------------------
 
-// Another process has taken the socket, as a call's `result` shows, and this call goes on: 1: with
-// the socket taken back; NT_IS_KERNELS; -errno. 0: nobody has.
-static int take_back(int fd, struct nt_file *file, ssize_t result)
-{
-    if (NT_LIKELY(!nt_share_was_taken(file, result)))
-        return 0;
-    int taken = nt_share_use(fd, file);
-    return taken == 0 ? 1 : taken;
-}
-
+// nt_share_take_back() of a call that reads: datagrams may be left to the other for a while.
 static __attribute__((noinline)) int take_back_to_read(int fd, struct nt_file *file, ssize_t result,
                                                        bool nonblocking)
 {
     if (file->sock.type == SOCK_STREAM)
-        return take_back(fd, file, result);
+        return nt_share_take_back(fd, file, result);
     if (NT_LIKELY(!nt_share_was_taken(file, result)))
         return 0;
     int taken = nt_share_use_to_read(fd, file, nonblocking ? PATIENCE_MS : LONG_PATIENCE_MS);
@@ -365,7 +356,7 @@ static ssize_t send_all(struct nt_thread *self, int fd, struct nt_file *file,
         const struct iovec *piece = rest_pieces(&rest, &pieces);
         ssize_t sent =
             nt_sock_send(&file->sock, piece, pieces, flags, address, length, &self->wake);
-        int taken = take_back(fd, file, sent);
+        int taken = nt_share_take_back(fd, file, sent);
         if (NT_UNLIKELY(taken == 1))
             continue;
         if (NT_UNLIKELY(taken != 0))

@@ -266,16 +266,13 @@ int nt_ioctl(int fd, unsigned long request, void *arg)
     struct nt_thread *self = nt_thread_self();
     int saved = errno;
     int result;
-    bool moved;
     do {
         result = nt_socket_hold(fd, "ioctl", &file);
         if (result != 0)
             return result;
         self->count[NT_COUNT_USER]++;
         result = ioctl_socket(file, fd, request, arg);
-        moved = nt_share_is_elsewhere(file);
-        nt_file_drop(file);
-    } while (moved);
+    } while (nt_share_end_call(file, result));
     errno = saved;
     return result;
 }

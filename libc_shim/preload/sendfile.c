@@ -88,16 +88,6 @@ static ssize_t move_piece(struct nt_thread *self, int out, struct nt_file *file,
     return send_elsewhere(out, buffer, (size_t)got, flags);
 }
 
-// After moving nothing: 1: another process had taken the socket, and now it is back; 0: nobody has;
-// NT_IS_KERNELS; -errno.
-static int take_back(int out, struct nt_file *file, ssize_t result)
-{
-    if (NT_LIKELY(!nt_share_was_taken(file, result)))
-        return 0;
-    int taken = nt_share_use(out, file);
-    return taken == 0 ? 1 : taken;
-}
-
 static ssize_t move_all(int out, struct nt_file *file, const struct source *source, size_t bytes)
 {
     struct nt_thread *self = nt_thread_self();
@@ -105,7 +95,7 @@ static ssize_t move_all(int out, struct nt_file *file, const struct source *sour
     while ((size_t)total < bytes) {
         ssize_t moved = move_piece(self, out, file, source, bytes - (size_t)total, 0);
         nt_process_flush(self);
-        int taken = take_back(out, file, moved);
+        int taken = nt_share_take_back(out, file, moved);
         if (NT_UNLIKELY(taken == 1))
             continue;
         if (NT_UNLIKELY(taken != 0))
@@ -193,7 +183,7 @@ static ssize_t pipe_to_socket(int out, struct nt_file *file, int pipe, size_t by
     while (result == 0 && (size_t)total < bytes) {
         ssize_t moved = move_piece(self, out, file, &source, bytes - (size_t)total, send_flags);
         nt_process_flush(self);
-        int taken = take_back(out, file, moved);
+        int taken = nt_share_take_back(out, file, moved);
         if (NT_UNLIKELY(taken == 1))
             continue;
         if (NT_UNLIKELY(taken != 0))

@@ -57,12 +57,29 @@ static inline bool nt_share_was_taken(const struct nt_file *file, ssize_t result
            (result == -ERESTART || nt_share_is_elsewhere(file));
 }
 
+// The end of a call that moves no data: lets go of `file`. True: it is to be made again.
+static inline bool nt_share_end_call(struct nt_file *file, ssize_t result)
+{
+    bool elsewhere = result == -ERESTART || nt_share_is_elsewhere(file);
+    nt_file_drop(file);
+    return elsewhere;
+}
+
 // A socket that is pumped: names and options of the socket that the kernel's stands for. False: it
 // is none.
 bool nt_share_is_pumped(int fd);
 
 // `file` is held and not simply a socket: makes it one. 0; NT_IS_KERNELS; -errno.
 int nt_share_use(int fd, struct nt_file *file);
+// In the middle of a call that moves data, after a piece of it: 1: another process had taken the
+// socket, and now it is back; 0: nobody has; NT_IS_KERNELS; -errno.
+static inline int nt_share_take_back(int fd, struct nt_file *file, ssize_t result)
+{
+    if (NT_LIKELY(!nt_share_was_taken(file, result)))
+        return 0;
+    int taken = nt_share_use(fd, file);
+    return taken == 0 ? 1 : taken;
+}
 
 // The same for a datagram socket, to read from it: it is left to others for up to `patience_ms` as
 // long as there is nothing to read.

@@ -122,7 +122,6 @@ int nt_getsockopt(int fd, int level, int name, void *value, socklen_t *length)
     struct nt_file *file;
     if (nt_share_is_pumped(fd))
         return get_pumped(fd, level, name, value, length);
-    bool moved;
     int result;
     do {
         result = nt_socket_hold(fd, "getsockopt", &file);
@@ -135,9 +134,7 @@ int nt_getsockopt(int fd, int level, int name, void *value, socklen_t *length)
         if (result == -ENOPROTOOPT)
             nt_log_once("getsockopt: level %d, option %d is not supported", level, name);
         called(nt_thread_self());
-        moved = nt_share_is_elsewhere(file);
-        nt_file_drop(file);
-    } while (moved);
+    } while (nt_share_end_call(file, result));
     return result;
 }
 
@@ -147,7 +144,6 @@ int nt_setsockopt(int fd, int level, int name, const void *value, socklen_t leng
     if (nt_share_is_pumped(fd))
         return set_pumped(fd, level, name, value, length);
     struct nt_thread *self = nt_thread_self();
-    bool moved;
     int result;
     do {
         result = nt_socket_hold(fd, "setsockopt", &file);
@@ -160,8 +156,6 @@ int nt_setsockopt(int fd, int level, int name, const void *value, socklen_t leng
         if (result == -ENOPROTOOPT)
             nt_log_once("setsockopt: level %d, option %d is not supported", level, name);
         called(self);
-        moved = nt_share_is_elsewhere(file);
-        nt_file_drop(file);
-    } while (moved);
+    } while (nt_share_end_call(file, result));
     return result;
 }
