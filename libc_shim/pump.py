@@ -20,14 +20,10 @@ import struct
 import sys
 from dataclasses import dataclass, field
 
+from newtos_py.kernel.pump_format import ANSWER, CALL, CARRY, HEAD, MESSAGE_BYTES, OPTION
+
 _PIECE_BYTES = 65536
 _RESET = struct.pack("ii", 1, 0)
-# The syscall server has the other side of these (pumps.py).
-_CARRY, _CALL = 1, 2
-_HEAD = struct.Struct("=IIQ")
-_OPTION = struct.Struct("=IiiI")
-_ANSWER = struct.Struct("=Ii")
-_MESSAGE_BYTES = 4096
 _SET = 1
 # What Python asks for at most.
 _VALUE_BYTES_MAX = 1024
@@ -171,18 +167,18 @@ class _Pump:
                     self._obey()
 
     def _obey(self) -> None:
-        data, numbers, _, _ = socket.recv_fds(self._commands, _MESSAGE_BYTES, 2)
-        if len(data) < _HEAD.size:
+        data, numbers, _, _ = socket.recv_fds(self._commands, MESSAGE_BYTES, 2)
+        if len(data) < HEAD.size:
             self._selector.unregister(self._commands)
             return
-        kind, number, inode = _HEAD.unpack_from(data)
-        if kind == _CARRY and len(numbers) == 2:
+        kind, number, inode = HEAD.unpack_from(data)
+        if kind == CARRY and len(numbers) == 2:
             open_pairs = {key: pair for key, pair in self._pairs.items() if not pair.is_over}
             with contextlib.suppress(OSError):
                 open_pairs[inode] = _Pair(self._selector, *numbers)
             self._pairs = open_pairs
-        elif kind == _CALL:
-            self._answer(number, inode, data[_HEAD.size :])
+        elif kind == CALL:
+            self._answer(number, inode, data[HEAD.size :])
 
     def _answer(self, number: int, inode: int, text: bytes) -> None:
         error, value = 0, b""
@@ -190,13 +186,13 @@ class _Pump:
         if pair is None or pair.is_over:
             error = errno.ECONNRESET
         else:
-            call, level, name, size = _OPTION.unpack_from(text)
+            call, level, name, size = OPTION.unpack_from(text)
             try:
-                value = pair.option(call, level, name, size, text[_OPTION.size :])
+                value = pair.option(call, level, name, size, text[OPTION.size :])
             except OSError as problem:
                 error = problem.errno or errno.EIO
         with contextlib.suppress(OSError):
-            self._commands.send(_ANSWER.pack(number, error) + value, socket.MSG_DONTWAIT)
+            self._commands.send(ANSWER.pack(number, error) + value, socket.MSG_DONTWAIT)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import importlib.util
 import os
 import select
 import socket
-import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,17 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from newtos_py.kernel.descriptors import send_with
+from newtos_py.kernel.pump_format import ANSWER, CALL, CARRY, HEAD, MESSAGE_BYTES, OPTION
 
 _MODULE = "newtos_py.libc_shim.pump"
 _SHIM = "libnewtos.so"
 _COMMANDS, _PROCESS = "pump.commands", "pump.process"
-# pump.py has the other side of these: kind, number, inode; call, level, name, bytes at most; and
-# number, errno.
-_CARRY, _CALL = 1, 2
-_HEAD = struct.Struct("=IIQ")
-_OPTION = struct.Struct("=IiiI")
-_ANSWER = struct.Struct("=Ii")
-_ANSWER_BYTES = 4096
 # It answers at once, or hangs.
 _ANSWER_S = 5.0
 
@@ -98,7 +91,7 @@ class Pump:
             self._start()
         assert self._commands is not None
         ours, theirs = socket.socketpair()
-        head = _HEAD.pack(_CARRY, 0, inode)
+        head = HEAD.pack(CARRY, 0, inode)
         with theirs:
             send_with(self._commands, head, (placeholder, theirs.fileno()), socket.MSG_DONTWAIT)
         return ours.detach()
@@ -110,8 +103,8 @@ class Pump:
         self._number = (self._number + 1) & 0xFFFFFFFF
         number = self._number
         answer = self._asked[number] = asyncio.get_running_loop().create_future()
-        words = _OPTION.pack(option.call, option.level, option.name, option.size)
-        message = _HEAD.pack(_CALL, number, inode) + words + option.value
+        words = OPTION.pack(option.call, option.level, option.name, option.size)
+        message = HEAD.pack(CALL, number, inode) + words + option.value
         try:
             self._commands.send(message, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
             return await asyncio.wait_for(answer, _ANSWER_S)
@@ -123,18 +116,18 @@ class Pump:
     def _on_answer(self) -> None:
         assert self._commands is not None
         try:
-            data = self._commands.recv(_ANSWER_BYTES, socket.MSG_DONTWAIT)
+            data = self._commands.recv(MESSAGE_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
         except OSError:
             data = b""
-        if len(data) < _ANSWER.size:
+        if len(data) < ANSWER.size:
             self._forget()
             return
-        number, error = _ANSWER.unpack_from(data)
+        number, error = ANSWER.unpack_from(data)
         answer = self._asked.get(number)
         if answer is not None and not answer.done():
-            answer.set_result((error, data[_ANSWER.size :]))
+            answer.set_result((error, data[ANSWER.size :]))
 
     def _forget(self) -> None:
         """It is gone."""
