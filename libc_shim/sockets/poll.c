@@ -9,7 +9,7 @@ enum {
 };
 
 // tcp_poll()
-static uint32_t poll_stream(struct nt_sock *sock, const struct nt_sock_view *view)
+static uint32_t poll_stream(struct nt_sock *sock, const struct nt_sock_view *view, uint8_t phase)
 {
     if (view->state == NT_TCP_LISTEN)
         return nt_sock_has_pending(sock) ? READABLE : 0;
@@ -18,7 +18,6 @@ static uint32_t poll_stream(struct nt_sock *sock, const struct nt_sock_view *vie
         mask |= POLLHUP;
     if ((view->shutdown & NT_SHUT_RD) != 0)
         mask |= READABLE | POLLRDHUP;
-    uint8_t phase = nt_load_relaxed(&sock->phase);
     bool used = phase == NT_SOCK_CONNECTED || phase == NT_SOCK_CONNECTING;
     if (view->state != NT_TCP_SYN_SENT) {
         if (used)
@@ -57,7 +56,7 @@ uint32_t nt_sock_poll(struct nt_sock *sock)
         return READABLE | WRITABLE | POLLERR | POLLHUP;
     struct nt_sock_view view;
     nt_sock_look(sock, &view);
-    return sock->type == SOCK_STREAM ? poll_stream(sock, &view) : poll_dgram(sock, &view);
+    return sock->type == SOCK_STREAM ? poll_stream(sock, &view, phase) : poll_dgram(sock, &view);
 }
 
 uint32_t nt_sock_events(const struct nt_sock *sock)

@@ -25,10 +25,27 @@ void nt_queue_init_mute(struct nt_queue *queue)
     queue->is_mute = 1;
 }
 
+static bool anything_set(struct nt_sock_context *context, const struct nt_queue *queue)
+{
+    if (queue->left_bits != 0)
+        return true;
+    uint32_t count = nt_load_acquire(&context->area_count);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct nt_area_ready *ready = &context->area[i].view.ready[queue->number];
+        for (uint32_t word = 0; word < NT_SUMMARY_WORDS; word++) {
+            if (nt_load_acquire(&ready->summary[word]) != 0)
+                return true;
+        }
+    }
+    return false;
+}
+
 // Swaps out the next word with anything in it, starting where the last sweep ended and going round
 // everything once.
 static bool next_word(struct nt_sock_context *context, struct nt_queue *queue)
 {
+    if (!anything_set(context, queue))
+        return false; // most calls end here, as each sweep does
     uint32_t count = nt_load_acquire(&context->area_count);
     // One summary word more than there are, because the first is entered in its middle; and no more
     // words than there are, whatever somebody keeps writing into the summaries.
@@ -104,21 +121,6 @@ uint32_t nt_queue_collect(struct nt_sock_context *context, struct nt_queue *queu
         found += hand_over(context, queue, out + found, max - found);
     nt_spin_unlock(&queue->lock);
     return found;
-}
-
-static bool anything_set(struct nt_sock_context *context, const struct nt_queue *queue)
-{
-    if (queue->left_bits != 0)
-        return true;
-    uint32_t count = nt_load_acquire(&context->area_count);
-    for (uint32_t i = 0; i < count; i++) {
-        const struct nt_area_ready *ready = &context->area[i].view.ready[queue->number];
-        for (uint32_t word = 0; word < NT_SUMMARY_WORDS; word++) {
-            if (nt_load_acquire(&ready->summary[word]) != 0)
-                return true;
-        }
-    }
-    return false;
 }
 
 static void set_flags(struct nt_sock_context *context, uint32_t number, uint32_t value)

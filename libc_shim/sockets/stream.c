@@ -33,11 +33,11 @@ static bool is_enough(const struct nt_sock *sock, int64_t bytes, uint32_t lost)
 {
     if (bytes <= 0)
         return bytes != 0;
-    int64_t half = nt_geometry_size(nt_load_relaxed(&sock->server->rx_geometry)) / 2;
     int64_t enough = nt_load_relaxed(&sock->program->rx_wake_bytes);
     if (NT_UNLIKELY(lost != 0))
         enough = (enough == 0 ? 1 : enough) + lost;
-    return bytes >= enough || bytes >= half;
+    return bytes >= enough ||
+           bytes >= nt_geometry_size(nt_load_relaxed(&sock->server->rx_geometry)) / 2;
 }
 
 static __attribute__((noinline)) uint32_t poll_marked(const struct nt_sock *sock, int64_t bytes)

@@ -14,10 +14,9 @@ static bool short_segment_may_go(const struct nt_tcb *t)
 {
     if ((t->flags & NT_TCB_FIN_QUEUED) || nt_seq_lt(t->snd_nxt, t->snd_max))
         return true;
-    if (t->options & NT_OPTION_CORK)
-        return nt_tcb_sends_urgent(t); // tcp_nagle_test(): urgent data know neither
-    return nt_tcb_sends_urgent(t) || (t->options & NT_OPTION_NODELAY) ||
-           nt_seq_ge(t->snd_una, t->snd_small);
+    bool held = (t->options & NT_OPTION_CORK) != 0 ||
+                ((t->options & NT_OPTION_NODELAY) == 0 && nt_seq_lt(t->snd_una, t->snd_small));
+    return !held || nt_tcb_sends_urgent(t); // tcp_nagle_test(): urgent data know neither
 }
 
 // cwnd, and RFC 3042's limited transmit on the first duplicate acknowledgements.
@@ -59,7 +58,7 @@ static uint32_t next_len(struct nt_tcb *t)
     } else if (cwnd <= t->snd_wnd || flight(t) != 0 || len < t->snd_wnd_max / 2) {
         len = 0; // silly-window avoidance, RFC 9293 §3.8.6.2.1
     }
-    return nt_min_u32(len, largest_segment(t));
+    return len <= t->mss ? len : nt_min_u32(len, largest_segment(t));
 }
 
 static void sent(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t len, bool fin)
