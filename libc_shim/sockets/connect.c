@@ -375,11 +375,13 @@ static int accept_in_lanes(struct nt_sock *sock, struct nt_sock *accepted,
         lanes.ring[i] = lane[i]->listener;
     }
     uint32_t steals = nt_accept_order(&lanes, order);
+    uint32_t thief = lane[order[steals]]->area->view.lane; // what comes after is its own
     int result = -EAGAIN;
     for (uint32_t i = 0; i < count && result != 0; i++) {
+        const struct nt_sock *victim = lane[order[i]];
         result = accept_here(lane[order[i]], accepted, wake);
-        if (result == 0 && i < steals)
-            __atomic_fetch_add(&lane[order[i]]->listener->claims->stolen, 1u, __ATOMIC_RELAXED);
+        if (result == 0 && i < steals && thief < NT_SOCK_LANES_MAX)
+            __atomic_fetch_add(&victim->listener->claims->stolen_by[thief], 1u, __ATOMIC_RELAXED);
     }
     return result;
 }

@@ -31,7 +31,7 @@
 
 enum {
     NT_LISTENER_MAGIC = 0x4e544c53,
-    NT_LISTENER_VERSION = 4,
+    NT_LISTENER_VERSION = 5,
     NT_LISTENER_ENTRIES_MAX = 4096,
     NT_LISTENER_ENTRIES_OFFSET = 4096,
     // How far beyond the oldest open entry an acceptor looks for one that is bound to it: entries
@@ -69,9 +69,10 @@ struct nt_listener_header {
 };
 
 struct nt_listener_claims {
-    uint32_t scan;   // hint: entries before it are taken
-    uint32_t stolen; // by processes of other lanes before they looked at their own; for counting
-    uint32_t pad[14];
+    uint32_t scan; // hint: entries before it are taken
+    uint32_t pad[15];
+    // By processes of other lanes, while this one was busy; by the thief's lane. For counting.
+    uint32_t stolen_by[16];
     uint64_t claim[4096];
 };
 

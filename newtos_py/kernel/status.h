@@ -2,7 +2,7 @@
 //
 // It outlives the server: the next generation goes on with the same page. The sleeping flag stands
 // alone on its cache line, because every producer looks at it once a batch. Counter names are the
-// server's own (each Python face lists them); index 0..63.
+// server's own (each Python face lists them).
 #ifndef NT_KERNEL_STATUS_H
 #define NT_KERNEL_STATUS_H
 
@@ -10,8 +10,8 @@
 
 enum {
     NT_STATUS_MAGIC = 0x4e545354,
-    NT_STATUS_VERSION = 1,
-    NT_STATUS_COUNTERS = 64,
+    NT_STATUS_VERSION = 2,
+    NT_STATUS_COUNTERS = 128,
     NT_STATUS_FENCES = 16,
 };
 
@@ -39,7 +39,7 @@ struct nt_status {
     uint32_t sleeping; // 1: ring my doorbell after publishing
     uint32_t pad2[15];
     uint64_t fence[16]; // drivers: highest fence number seen, by source (nt_fence_source)
-    uint64_t counter[64];
+    uint64_t counter[128];
 };
 
 // Sources of fences, as IP numbers its upper neighbours.

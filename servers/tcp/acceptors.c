@@ -392,10 +392,16 @@ static void note_load(struct nt_tcp_engine *tcp, const struct nt_tcp_listener *l
     bool busy = nt_busy_add(&own->busy, length, nt_min_u32(listener->backlog, region->entries));
     if (nt_load_relaxed(&region->header->busy) != busy)
         nt_store_relaxed(&region->header->busy, (uint32_t)busy);
-    uint32_t stolen = nt_load_relaxed(&region->claims->stolen);
-    if (own->stolen_known) // else by our predecessor
-        nt_tcp_count_n(tcp, NT_TCP_ACCEPT_STEALS, (uint32_t)(stolen - own->stolen));
-    own->stolen = stolen;
+    for (uint32_t lane = 0; lane < NT_STEERING_LANES_MAX; lane++) {
+        uint32_t stolen = nt_load_relaxed(&region->claims->stolen_by[lane]);
+        uint32_t more = stolen - own->stolen_by[lane];
+        own->stolen_by[lane] = stolen;
+        if (NT_LIKELY(more == 0) || !own->stolen_known) // by our predecessor
+            continue;
+        more = nt_min_u32(more, region->entries); // anybody can write anything there
+        nt_tcp_count_n(tcp, NT_TCP_ACCEPT_STEALS, more);
+        nt_tcp_count_n(tcp, (enum nt_tcp_counter)(NT_TCP_STOLEN_BY_0 + lane), more);
+    }
     own->stolen_known = true;
 }
 

@@ -148,7 +148,7 @@ struct nt_tcp_listener_private {
     uint32_t old_head; // accept_head before transaction `head_moved`
     uint32_t head_moved;
     struct nt_busy busy;
-    uint32_t stolen; // as counted so far
+    uint32_t stolen_by[NT_STEERING_LANES_MAX]; // as counted so far
     bool stolen_known;
     bool shared;           // it has several members, or claims of such a time are not settled
     bool ask_again;        // requests may end now that there is a member

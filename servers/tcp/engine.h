@@ -81,7 +81,15 @@ enum nt_tcp_counter { // nt_status.counter; the names are in servers/tcp/__init_
     NT_TCP_ACCEPT_REMINDERS = 45, // all were told of what one had not taken
     NT_TCP_MOVES = 46,            // sockets that went to another area
     NT_TCP_ACCEPT_STEALS = 47,    // accepted by processes of other, less busy lanes (affinity)
-    NT_TCP_COUNTERS = 48,
+    NT_TCP_STOLEN_BY_0 = 48,      // of those, by processes of lane 0, and so on
+    NT_TCP_STOLEN_BY_1 = 49,
+    NT_TCP_STOLEN_BY_2 = 50,
+    NT_TCP_STOLEN_BY_3 = 51,
+    NT_TCP_STOLEN_BY_4 = 52,
+    NT_TCP_STOLEN_BY_5 = 53,
+    NT_TCP_STOLEN_BY_6 = 54,
+    NT_TCP_STOLEN_BY_7 = 55,
+    NT_TCP_COUNTERS = 56,
 };
 
 struct nt_tcp_shape { // sizes of the arena's tables

@@ -56,13 +56,15 @@ def test_busy_above_three_quarters_and_not_below_a_tenth_on_average() -> None:
 def test_steals_are_counted() -> None:
     lane = Lane(Dialogue(), lib.NT_LISTEN_AFFINITY)
     lane.connect()
-    lane.region.claims.stolen = 3
+    lane.region.claims.stolen_by[1] = 3
     lane.connect()
     assert lane.d.counter("accept_steals") == 3
-    lane.region.claims.stolen = 5
+    assert lane.d.counter("stolen_by_1") == 3
+    assert lane.d.counter("stolen_by_0") == 0
+    lane.region.claims.stolen_by[1] = 5
     lane.d.restart()
     lane.connect()
-    lane.region.claims.stolen = 6
+    lane.region.claims.stolen_by[1] = 6
     lane.connect()
     assert lane.d.counter("accept_steals") == 4, (
         "what came about a restart may be missed, not twice"
