@@ -11,9 +11,9 @@ error counts for nothing: the bench stops.
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import click
@@ -30,6 +30,8 @@ from newtos_py.errors import NewtosError
 
 # What newtos uses (servers/tcp, RFC 5681 and 6582); Linux calls it reno.
 CONGESTION = "reno"
+# The papers' ways to call sockets before NewtOS's, which NEWTOS_SOCKETS asks for (cli/run.py).
+BASELINES = ("syscall", "channel")
 CONNECTIONS = (1, 8, 64)
 SIZES = {"64": 64, "11k": 11 * 1024, "512k": 512 * 1024}
 RUNS, QUICK_RUNS = 5, 3
@@ -52,6 +54,8 @@ class Served:
 
     side: Side
     server_pid: int
+    # The loads it gets; None: all.
+    loads: frozenset[Load] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class SideResult:
     p99_us: float
     # Of the kernel's, between all processes of the side.
     switches_a_request: float
+    bytes_per_s: float
     runs: tuple[Run, ...]
 
 
@@ -75,6 +80,8 @@ class Result:
     linux: SideResult
     # newtos's median requests a second, in Linux's.
     ratio: float
+    # Further sides that had this load, by name.
+    others: dict[str, SideResult] = field(default_factory=dict)
 
 
 def loads(size_bytes: int) -> list[Load]:
@@ -88,9 +95,16 @@ def loads(size_bytes: int) -> list[Load]:
 
 
 def compare(
-    todo: Sequence[Load], runs: int, seconds: int, requests_a_connection: int = KEEP_ALIVE_MAX
+    todo: Sequence[Load],
+    runs: int,
+    seconds: int,
+    requests_a_connection: int = KEEP_ALIVE_MAX,
+    baseline_loads: Collection[Load] = (),
 ) -> list[Result]:
-    """Run every load against a lighttpd on newtos and one on Linux."""
+    """Run every load against a lighttpd on newtos and one on Linux.
+
+    `baseline_loads` also against newtos with lighttpd's calls done by each of the baselines.
+    """
     if shutil.which("wrk") is None:
         raise BenchError("wrk is missing: apt install wrk")
     cores = two_cores()
@@ -98,11 +112,14 @@ def compare(
         site = stack.enter_context(Site({load.size_bytes for load in todo}))
         linux = stack.enter_context(LinuxSide(cores, CONGESTION))
         newtos = stack.enter_context(NewtosSide(cores))
-        both: tuple[Side, ...] = (newtos, linux)
+        sides: list[tuple[Side, frozenset[Load] | None]] = [(newtos, None), (linux, None)]
+        for sockets in BASELINES if baseline_loads else ():
+            side = NewtosSide(cores, name=f"NEWTOS_SOCKETS={sockets}", sockets=sockets)
+            sides.append((stack.enter_context(side), frozenset(baseline_loads)))
         served = []
-        for side in both:
-            server = stack.enter_context(Lighttpd(site, side, requests_a_connection))
-            served.append(Served(side, server.pid))
+        for each, only in sides:
+            server = stack.enter_context(Lighttpd(site, each, requests_a_connection))
+            served.append(Served(each, server.pid, only))
             run_once(served[-1], todo[0], seconds=1)  # what is measured is warm
         return measure(served, todo, runs, seconds)
 
@@ -110,15 +127,17 @@ def compare(
 def measure(sides: Sequence[Served], todo: Sequence[Load], runs: int, seconds: int) -> list[Result]:
     """Run every load on both sides, in turns."""
     seen: dict[tuple[Load, str], list[Run]] = {}
-    with Steps(runs * len(todo) * len(sides)) as steps:
+    turns = [(load, each) for load in todo for each in sides
+             if each.loads is None or load in each.loads]  # fmt: skip
+    with Steps(runs * len(turns)) as steps:
         for number in range(runs):
-            for load in todo:
-                for served in sides if number % 2 == 0 else reversed(sides):
-                    name = served.side.name
-                    steps.begin(f"{describe(load)} on {name}")
-                    seen.setdefault((load, name), []).append(run_once(served, load, seconds))
-                    steps.end()
-    return [_result(load, seen[load, "newtos"], seen[load, "linux"]) for load in todo]
+            for load, served in turns if number % 2 == 0 else reversed(turns):
+                name = served.side.name
+                steps.begin(f"{describe(load)} on {name}")
+                seen.setdefault((load, name), []).append(run_once(served, load, seconds))
+                steps.end()
+    return [_result(load, {name: r for (of, name), r in seen.items() if of == load})
+            for load in todo]  # fmt: skip
 
 
 def describe(load: Load) -> str:
@@ -171,10 +190,11 @@ def run_once(served: Served, load: Load, seconds: int) -> Run:
     return Run(measured, switches.count())
 
 
-def _result(load: Load, newtos: Sequence[Run], linux: Sequence[Run]) -> Result:
-    ours, theirs = _side_result(newtos), _side_result(linux)
+def _result(load: Load, runs: Mapping[str, Sequence[Run]]) -> Result:
+    sides = {name: _side_result(found) for name, found in runs.items()}
+    ours, theirs = sides.pop("newtos"), sides.pop("linux")
     ratio = ours.requests_per_s.median / theirs.requests_per_s.median
-    return Result(load, ours, theirs, ratio)
+    return Result(load, ours, theirs, ratio, sides)
 
 
 def _side_result(runs: Sequence[Run]) -> SideResult:
@@ -183,6 +203,7 @@ def _side_result(runs: Sequence[Run]) -> SideResult:
         summarize([run.measured.p50_us for run in runs]).median,
         summarize([run.measured.p99_us for run in runs]).median,
         summarize([run.switches / run.measured.requests for run in runs]).median,
+        summarize([run.measured.bytes_per_s for run in runs]).median,
         tuple(runs),
     )
 

@@ -7,4 +7,5 @@ EXPERIMENT = figure(
     "11 kB, one request a connection",
     size_bytes=11 * 1024,
     requests_a_connection=1,
+    paper="The request rate is similar to that of the 20 B file (§5.8.1).",
 )

@@ -7,7 +7,7 @@ loads. What differs between placements is only who steps whom: the hand-overs.
 from contextlib import ExitStack
 from dataclasses import asdict
 
-from newtos_py.bench.experiment import Curve, Effort, Experiment, Outcome
+from newtos_py.bench.experiment import LINUX, NEWTOS, Curve, Effort, Experiment, Outcome
 from newtos_py.bench.http import CONGESTION, Run, Served, run_once
 from newtos_py.bench.lighttpd import KEEP_ALIVE_MAX, Lighttpd, Site, path_of
 from newtos_py.bench.pairs import need
@@ -91,7 +91,7 @@ def _run(effort: Effort) -> Outcome:
             float(i): _rates(found[load, place]) for i, place in enumerate(_PLACEMENTS, start=1)
         }
         linux = dict.fromkeys(ours, _rates(found[load, _LINUX]))
-        curves += [Curve(load, ours), Curve(f"Linux, {load}", linux)]
+        curves += [Curve(f"{NEWTOS}, {load}", ours), Curve(f"{LINUX}, {load}", linux)]
     details: dict[str, object] = {
         f"{load}: {place}": [asdict(run) for run in runs] for (load, place), runs in found.items()
     }

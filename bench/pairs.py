@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from typing import TypeVar
 
 from newtos_py.bench.experiment import LINUX, NEWTOS, Curve, Effort
 from newtos_py.bench.http import CONGESTION
@@ -10,18 +11,16 @@ from newtos_py.bench.report import BenchError, summarize
 from newtos_py.bench.sides import LinuxSide, NewtosSide, Side, two_cores
 from newtos_py.bench.steps import Steps
 
+_T = TypeVar("_T")
 # Starts what is to be measured on a side.
 Start = Callable[[Side], AbstractContextManager[object]]
-# Measures once at a point of the axis.
-Measure = Callable[[Side, float], float]
 
 
-def curves(
-    effort: Effort, points: Sequence[float], start: Start, measure: Measure
-) -> tuple[Curve, ...]:
-    """Alternate between the sides and collect medians; each side was warmed by one more run."""
+def alternate(
+    effort: Effort, points: Sequence[float], start: Start, measure: Callable[[Side, float], _T]
+) -> dict[str, dict[float, list[_T]]]:
+    """Measure on both sides in turn: runs by side and point. Each side was warmed by one more."""
     cores = two_cores()
-    seen: dict[tuple[str, float], list[float]] = {}
     with ExitStack() as stack:
         sides: dict[str, Side] = {
             NEWTOS: stack.enter_context(NewtosSide(cores)),
@@ -31,15 +30,27 @@ def curves(
             stack.enter_context(start(side))
             measure(side, points[0])
         names = list(sides)
+        seen: dict[str, dict[float, list[_T]]] = {
+            name: {point: [] for point in points} for name in names
+        }
         with Steps(effort.runs * len(points) * len(sides)) as steps:
             for number in range(effort.runs):
                 for point in points:
                     for name in names if number % 2 == 0 else reversed(names):
                         steps.begin(f"{point:g} on {name}")
-                        seen.setdefault((name, point), []).append(measure(sides[name], point))
+                        seen[name][point].append(measure(sides[name], point))
                         steps.end()
+    return seen
+
+
+def curves(
+    effort: Effort, points: Sequence[float], start: Start, measure: Callable[[Side, float], float]
+) -> tuple[Curve, ...]:
+    """Alternate between the sides and collect medians."""
+    seen = alternate(effort, points, start, measure)
     return tuple(
-        Curve(name, {point: summarize(seen[name, point]) for point in points}) for name in sides
+        Curve(name, {point: summarize(runs) for point, runs in found.items()})
+        for name, found in seen.items()
     )
 
 

@@ -1,9 +1,13 @@
 """Experiments as plots, in the axes of the papers' figures."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from newtos_py.bench.experiment import Outcome
+from newtos_py.bench.experiment import PAPER, Outcome, Panel
 from newtos_py.bench.report import BenchError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _SIZE_INCHES = (6.4, 4.2)
 _DPI = 120
@@ -16,30 +20,49 @@ def save(outcome: Outcome, title: str, path: Path) -> None:
         from matplotlib.ticker import ScalarFormatter  # noqa: PLC0415
     except ImportError:
         raise BenchError("plots need matplotlib: pip install 'newtos_py[plots]'") from None
-    figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
-    axes = figure.add_subplot()
-    for curve in outcome.curves:
+    panels = outcome.panels
+    width, height = _SIZE_INCHES
+    figure = Figure(figsize=(width, height * len(panels)), layout="constrained")
+    for i, panel in enumerate(panels, start=1):
+        axes = figure.add_subplot(len(panels), 1, i)
+        _draw(axes, outcome, panel)
+        if outcome.x_names:
+            axes.set_xticks(range(1, len(outcome.x_names) + 1), outcome.x_names)
+            axes.set_xlim(0.5, len(outcome.x_names) + 0.5)
+        elif outcome.log_x:
+            axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter(ScalarFormatter())
+            axes.set_xticks(panel.points())
+            axes.minorticks_off()
+        if i == 1:
+            axes.set_title(title, wrap=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=_DPI)
+
+
+def _draw(axes: "Axes", outcome: Outcome, panel: Panel) -> None:
+    for curve in panel.curves:
         xs = sorted(curve.points)
         medians = [curve.points[x].median for x in xs]
         below = [curve.points[x].median - curve.points[x].lowest for x in xs]
         above = [curve.points[x].highest - curve.points[x].median for x in xs]
-        axes.errorbar(xs, medians, yerr=[below, above], marker="o", capsize=3, label=curve.name)
-    if outcome.x_names:
-        axes.set_xticks(range(1, len(outcome.x_names) + 1), outcome.x_names)
-        axes.margins(x=0.2)
-    elif outcome.log_x:
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_formatter(ScalarFormatter())
-        axes.set_xticks(sorted({x for curve in outcome.curves for x in curve.points}))
-        axes.minorticks_off()
-    if outcome.log_y:
+        # What others measured elsewhere is not ours; named points have nothing between them.
+        is_paper = PAPER in curve.name
+        axes.errorbar(
+            xs,
+            medians,
+            yerr=[below, above],
+            marker="s" if is_paper else "o",
+            markerfacecolor="none" if is_paper else None,
+            linestyle="none" if outcome.x_names else "--" if is_paper else "-",
+            capsize=3,
+            label=curve.name,
+        )
+    if panel.log_y:
         axes.set_yscale("log")
     else:
         axes.set_ylim(bottom=0)
     axes.set_xlabel(outcome.x_label)
-    axes.set_ylabel(outcome.y_label)
-    axes.set_title(title)
-    axes.legend()
+    axes.set_ylabel(panel.y_label)
+    axes.legend(fontsize="small")
     axes.grid(visible=True, alpha=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=_DPI)

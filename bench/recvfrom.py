@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from newtos_py.bench.experiment import Curve, Effort, Experiment, Outcome
+from newtos_py.bench.experiment import PAPER, Curve, Effort, Experiment, Outcome
 from newtos_py.bench.http import CONGESTION
 from newtos_py.bench.report import BenchError, Summary, summarize
 from newtos_py.bench.sides import CLIENT, LinuxSide, two_cores
@@ -100,7 +100,7 @@ def _run(effort: Effort) -> Outcome:
     return Outcome(
         "how the call is done",
         "cycles a call",
-        (Curve("here", ours), Curve("NewtOS (paper)", paper)),
+        (Curve("here", ours), Curve(f"NewtOS {PAPER}", paper)),
         log_x=False,
         log_y=True,
         x_names=tuple(column.name for column in _COLUMNS),

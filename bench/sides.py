@@ -8,7 +8,7 @@ on the first of these two cores, the load on the second, with the same scheduler
 import os
 import sys
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 from newtos_py.bench.namespace import Namespace
 from newtos_py.bench.report import BenchError
@@ -49,10 +49,36 @@ class Side(Protocol):
         """The processes that carry packets here, besides the kernel."""
 
 
-class NewtosSide:
-    """Two hosts and a wire; a context manager."""
+class HostsSide:
+    """Hosts of a topology, among them those named SERVER and CLIENT; a context manager."""
 
     address = "10.0.0.2"
+
+    def __init__(self, name: str, topology: str) -> None:
+        self.name = name
+        self.hosts = ScratchHosts(topology)
+        self.environ = self.hosts.environ
+
+    def __enter__(self) -> Self:
+        self.hosts.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.hosts.close()
+
+    def on(self, role: str, command: Sequence[str]) -> list[str]:
+        """`newtos run` moves the program to its host's core."""
+        return self.hosts.on(role, command)
+
+    def pids(self) -> list[int]:
+        """All servers of all hosts."""
+        records = self.hosts.runtime.all_hosts()
+        servers = [server for record in records for server in record.servers]
+        return list({server.process.pid for server in servers if server.process is not None})
+
+
+class NewtosSide(HostsSide):
+    """Two hosts and a wire; a context manager."""
 
     def __init__(
         self,
@@ -61,34 +87,26 @@ class NewtosSide:
         placement: str = '"split"',
         name: str = "newtos",
         connections: int = DEFAULT_CONNECTIONS,
+        sockets: str = "",
     ) -> None:
-        """`placement`: of both hosts' servers, as the topology has it; `connections`: room."""
-        self.name = name
+        """Prepare it.
+
+        `placement`: of both hosts' servers, as the topology has it; `connections`: room for so
+        many; `sockets`: the server program's NEWTOS_SOCKETS.
+        """
         server, client = cores
-        self._hosts = ScratchHosts(
+        self._sockets = sockets
+        super().__init__(
+            name,
             _TOPOLOGY.format(
                 server=server, client=client, placement=placement, connections=connections
-            )
+            ),
         )
-        self.environ = self._hosts.environ
-
-    def __enter__(self) -> "NewtosSide":
-        self._hosts.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._hosts.close()
 
     def on(self, role: str, command: Sequence[str]) -> list[str]:
-        """`newtos run` moves the program to its host's core."""
-        return self._hosts.on(role, command)
-
-    def pids(self) -> list[int]:
-        """All servers of both hosts."""
-        servers = [
-            server for role in (SERVER, CLIENT) for server in self._hosts.record(role).servers
-        ]
-        return list({server.process.pid for server in servers if server.process is not None})
+        """The load's sockets are always the default: it is not what is measured."""
+        way = ["env", f"NEWTOS_SOCKETS={self._sockets}"] if role == SERVER else []
+        return [*way, *super().on(role, command)]
 
 
 class LinuxSide:
@@ -98,11 +116,11 @@ class LinuxSide:
     address = "127.0.0.1"
 
     def __init__(self, cores: tuple[int, int], congestion: str) -> None:
-        self._cores = dict(zip((SERVER, CLIENT), cores, strict=True))
+        self.cores = dict(zip((SERVER, CLIENT), cores, strict=True))
         self._namespace = Namespace(congestion)
         self.environ = dict(os.environ)
 
-    def __enter__(self) -> "LinuxSide":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -111,7 +129,7 @@ class LinuxSide:
     def on(self, role: str, command: Sequence[str]) -> list[str]:
         """Run in the namespace, on that role's core, with the slice that newtos gives."""
         settle = [sys.executable, "-P", "-m", "newtos_py.bench.settle"]
-        place = [str(self._cores[role]), str(IdleTunables().slice_us)]
+        place = [str(self.cores[role]), str(IdleTunables().slice_us)]
         return self._namespace.command([*settle, *place, *command])
 
     def pids(self) -> list[int]:

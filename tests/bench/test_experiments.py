@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from newtos_py.bench import experiment, plot
-from newtos_py.bench.experiment import LINUX, NEWTOS, Curve, Outcome
+from newtos_py.bench.experiment import LINUX, NEWTOS, Curve, Outcome, Panel
 from newtos_py.bench.report import BenchError, Summary
 from rich.console import Console
 
@@ -25,14 +25,21 @@ def outcome() -> Outcome:
 
 
 def test_ratio_needs_both_sides(outcome: Outcome) -> None:
-    assert outcome.ratio(1) == 0.5
-    assert outcome.ratio(64) is None
-    assert outcome.ratio(32) is None
+    (panel,) = outcome.panels
+    assert panel.ratios() == {"ratio": {1.0: 0.5}}
+
+
+def test_ratios_are_of_curves_of_one_name() -> None:
+    def curve(name: str, y: float) -> Curve:
+        return Curve(name, {1.0: Summary(y, y, y)})
+
+    curves = (curve("newtos, idle", 2), curve("Linux, idle", 4), curve("newtos, busy", 5))
+    assert Panel("y", curves).ratios() == {"ratio, idle": {1.0: 0.5}}
 
 
 def test_table_has_a_row_a_point(outcome: Outcome) -> None:
     console = Console(width=120, record=True, quiet=True)
-    table = experiment.table_of(outcome, "an experiment")
+    table = experiment.table_of(outcome, *outcome.panels, "an experiment")
     assert table.row_count == 3
     with console.capture() as shown:
         console.quiet = False
@@ -53,7 +60,7 @@ def test_points_may_have_names(tmp_path: Path) -> None:
     outcome = Outcome("way", "cycles", (Curve("here", points),), **axis)
     console = Console(width=120)
     with console.capture() as shown:
-        console.print(experiment.table_of(outcome, "an experiment"))
+        console.print(experiment.table_of(outcome, *outcome.panels, "an experiment"))
     assert "by a message" in shown.get()
     pytest.importorskip("matplotlib")
     plot.save(outcome, "an experiment", tmp_path / "plot.png")
@@ -77,7 +84,7 @@ def test_unknown_name_is_explained() -> None:
 
 @pytest.mark.slow
 @pytest.mark.root
-@pytest.mark.apps("wrk", "lighttpd", "memcached", "memcaslap", "iperf3")
+@pytest.mark.apps("wrk", "lighttpd", "memcached", "memcaslap", "iperf3", "nginx")
 @pytest.mark.parametrize("name", experiment.NAMES)
 def test_it_runs(name: str, tmp_path: Path) -> None:
     newtos = shutil.which("newtos")
