@@ -100,6 +100,8 @@ static void post_request(struct nt_sock *sock, const struct nt_endpoint *target,
                          struct nt_sock_wake *wake)
 {
     sock->program->target = *target;
+    if (nt_load_relaxed(&sock->area->context->lanes) > 1)
+        nt_store_relaxed(&sock->program->core, nt_sock_core(sock->area->context));
     sock->request = (((sock->request >> 8) + 1) << 8) | NT_MAIL_CONNECT;
     nt_store_release(&sock->program->request, sock->request);
     nt_sock_tell(sock, wake);

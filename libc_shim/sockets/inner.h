@@ -126,6 +126,14 @@ static inline void nt_sock_accepting(const struct nt_sock *sock)
         nt_store_relaxed(&sock->program->accepting, 1u);
 }
 
+// What a slot says of the core that its program runs on; with one lane nobody asks.
+static inline uint32_t nt_sock_core(const struct nt_sock_context *context)
+{
+    if (nt_load_relaxed(&context->lanes) == 1 || context->core == NULL)
+        return 0;
+    return context->core() + 1;
+}
+
 // lanes.c: all parts of a listening socket.
 void nt_sock_copy_options(struct nt_sock *part, const struct nt_sock *sock);
 bool nt_sock_has_pending(const struct nt_sock *sock);

@@ -121,6 +121,11 @@ class Program:
         self._sockets: dict[CData, Socket] = {}
         self._doorbells = ffi.new("int[]", lib.NT_SOCK_AREAS_MAX)
 
+    def run_on(self, core: int) -> None:
+        """Run on that core from now on, as far as servers can tell."""
+        self._core = ffi.callback("uint32_t(void)", lambda: core)
+        self.context.core = self._core
+
     def attach(self, area: Area, protocol: int, sleeping: CData, doorbell: int) -> int:
         """Attach an area; `sleeping` points to its server's flag (uint32_t). Its index."""
         self._keep += [area, sleeping]

@@ -77,7 +77,33 @@ static int take_in_lane(struct nt_sock_context *context, struct nt_sock *sock, u
     return result;
 }
 
-// Lanes take turns.
+// A lane whose server wants the connections of programs on this core; `lanes`: there is none.
+static uint32_t lane_of_core(const struct nt_sock_context *context, uint32_t lanes, uint32_t turn)
+{
+    uint32_t core = nt_sock_core(context), count = nt_load_acquire(&context->area_count);
+    uint32_t found = lanes, distance = lanes;
+    for (uint32_t i = 0; core != 0 && i < count; i++) {
+        const struct nt_sock_area *area = &context->area[i];
+        uint32_t behind = (area->view.lane + lanes - turn % lanes) % lanes;
+        if (area->protocol == IPPROTO_TCP && behind < distance &&
+            nt_load_relaxed(&area->view.server->core) == core) {
+            distance = behind;
+            found = area->view.lane;
+        }
+    }
+    return found;
+}
+
+// Lanes take turns, unless their servers say that they are local to cores.
+static uint32_t first_lane(struct nt_sock_context *context, uint32_t protocol, uint32_t lanes)
+{
+    if (lanes == 1 || protocol != IPPROTO_TCP)
+        return 0;
+    uint32_t turn = __atomic_fetch_add(&context->next_lane, 1u, __ATOMIC_RELAXED);
+    uint32_t local = lane_of_core(context, lanes, turn);
+    return local < lanes ? local : turn;
+}
+
 int nt_sock_take_slot(struct nt_sock_context *context, struct nt_sock *sock, uint32_t protocol,
                       uint32_t lane, const struct nt_slot_program *options,
                       struct nt_sock_wake *wake)
@@ -85,7 +111,7 @@ int nt_sock_take_slot(struct nt_sock_context *context, struct nt_sock *sock, uin
     uint32_t lanes = lane == NT_SOCK_ANY_LANE ? nt_load_relaxed(&context->lanes) : 1;
     uint32_t turn = lane;
     if (lane == NT_SOCK_ANY_LANE)
-        turn = lanes == 1 ? 0 : __atomic_fetch_add(&context->next_lane, 1u, __ATOMIC_RELAXED);
+        turn = first_lane(context, protocol, lanes);
     int result = -ENOTCONN;
     for (uint32_t i = 0; i < lanes && (result == -ENOTCONN || result == -EAGAIN); i++) {
         uint32_t next = lane == NT_SOCK_ANY_LANE ? (turn + i) % lanes : lane;
@@ -127,6 +153,7 @@ void nt_sock_enter_slot(struct nt_sock *sock, struct nt_sock_area *area, uint32_
     fresh.tx_geometry = nt_geometry(0, NT_RING_FIRST_LOG2);
     fresh.control = NT_CONTROL_TAKEN;
     fresh.request = server->reply; // none is open
+    fresh.core = nt_sock_core(area->context);
     // Around the generation, which the server may be looking at.
     enum { WORD = offsetof(struct nt_slot_program, generation), REST = WORD + sizeof(uint32_t) };
     memcpy(program, &fresh, WORD);

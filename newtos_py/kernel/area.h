@@ -193,7 +193,8 @@ struct nt_slot_program {
     uint32_t accept_listener; // ACCEPT: number of the listener, as its header says
     struct nt_endpoint target;
     uint32_t accept_index; // ACCEPT: of the entry
-    uint32_t pad2[7];
+    uint32_t core; // 1 + the one its program ran on when it connected or accepted; 0: not known
+    uint32_t pad2[6];
 };
 
 struct nt_area_server_header {
@@ -204,7 +205,8 @@ struct nt_area_server_header {
     uint32_t grant_tail;  // grant ring: how many slots were granted so far
     uint32_t generation;  // of the server; changes when it was restarted
     uint32_t cold_starts; // changes when the server came back without its arena
-    uint32_t pad[9];
+    uint32_t core;        // 1 + the server's: programs there connect in its lane; 0: anywhere
+    uint32_t pad[8];
     uint32_t grant[8192]; // slot numbers, index & (NT_AREA_SLOTS_MAX - 1)
 };
 

@@ -60,6 +60,15 @@ void nt_steering_init(struct nt_steering *steering, const struct nt_steering_con
 // The lane of an arriving segment; 0 where there is one lane.
 uint32_t nt_steering_lane(const struct nt_steering *steering, const struct nt_flow *arriving);
 
+#ifndef NT_CDEF
+// True if an active connection is to be in the lane of its program's core (Fastsocket §3.3); where
+// not, it is wherever socket() came to, as the card knows nothing of programs.
+static inline bool nt_steering_follows_core(const struct nt_steering *steering)
+{
+    return steering->config.lanes > 1 && steering->config.kind == NT_STEERING_RFD;
+}
+#endif
+
 // -- The designs ---------------------------------------------------------------------------------
 
 void nt_steering_rss_init(struct nt_steering *steering);

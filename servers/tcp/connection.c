@@ -22,6 +22,7 @@ struct nt_tcb *nt_tcb_new(struct nt_tcp_engine *tcp)
     nt_assert(t->state == NT_TCP_FREE);
     uint32_t number = tcp->txn.number;
     tcp->private[nt_tcb_index(tcp, t)].answered_ms = 0;
+    tcp->private[nt_tcb_index(tcp, t)].early = 0;
     if (t->mark == number)
         nt_tcb_touch_cold(tcp, t); // used and freed in this very transaction
     else

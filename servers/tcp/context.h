@@ -86,7 +86,7 @@ struct nt_tcp_private { // beside each TCB
     uint32_t timer_ms;    // when its bucket comes; 0: in none
     uint8_t queued;       // enum nt_tcp_queued
     uint8_t hashed;
-    uint8_t pad[2];
+    uint16_t early; // segments before its program was known (locality.c)
 };
 
 struct nt_tcp_fifo { // of TCB indices; holds each at most once
@@ -308,6 +308,11 @@ static inline void nt_tcp_area_touch(struct nt_tcp_engine *tcp, struct nt_tcp_ar
     nt_txn_touch_once(&tcp->txn, &area->mark, area, offsetof(struct nt_tcp_area, page));
 }
 
+static inline bool nt_tcp_has_lanes(const struct nt_tcp_engine *tcp) // more than this one
+{
+    return NT_UNLIKELY(tcp->steering.config.lanes > 1);
+}
+
 // -- Small questions -----------------------------------------------------------------------------
 
 static inline uint32_t nt_tcb_unsent(const struct nt_tcb *t)
@@ -402,6 +407,7 @@ struct nt_segment { // an arrived segment, parsed once; trimmed on its way throu
     const struct nt_pool *pool; // where it lies
     uint32_t buffer;            // there
     uint16_t use;
+    uint8_t desc_flags; // enum nt_desc_flags, as it was handed up
 };
 
 static inline uint32_t nt_segment_len(const struct nt_segment *segment) // in sequence space
@@ -626,6 +632,13 @@ bool nt_tcp_reply(struct nt_tcp_engine *tcp, const struct nt_request *reply);
 // packets.c
 uint32_t nt_tcp_handle_packets(struct nt_tcp_engine *tcp, uint32_t budget);
 void nt_tcp_ring_owners(struct nt_tcp_engine *tcp);
+
+// locality.c: only with several lanes.
+// Its program is this one from now on: says where it runs.
+void nt_tcp_note_core(struct nt_tcp_engine *tcp, struct nt_tcb *t,
+                      const struct nt_slot_program *program);
+void nt_tcp_count_arrival(struct nt_tcp_engine *tcp, const struct nt_tcb *t,
+                          const struct nt_segment *segment);
 
 // input.c and its steps
 void nt_tcp_input(struct nt_tcp_engine *tcp, struct nt_segment *segment);

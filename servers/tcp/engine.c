@@ -446,6 +446,8 @@ int nt_tcp_attach_area(struct nt_tcp_engine *tcp, const struct nt_area *area)
     tcp->attached[tcp->attached_count++] = area->number;
     if (tcp->area[area->number].state == NT_TCP_AREA_NONE)
         forget_slots(&own->view);
+    nt_store_relaxed(&own->view.server->core,
+                     nt_steering_follows_core(&tcp->steering) ? tcp->status->core + 1 : 0);
     nt_store_release(&own->view.server->generation, tcp->status->generation);
     return 0;
 }

@@ -89,7 +89,17 @@ enum nt_tcp_counter { // nt_status.counter; the names are in servers/tcp/__init_
     NT_TCP_STOLEN_BY_5 = 53,
     NT_TCP_STOLEN_BY_6 = 54,
     NT_TCP_STOLEN_BY_7 = 55,
-    NT_TCP_COUNTERS = 56,
+    // Only with several lanes: whether segments arrived where their program runs (locality.c).
+    NT_TCP_LOCAL_ACTIVE_SEGMENTS = 56,
+    NT_TCP_FAR_ACTIVE_SEGMENTS = 57,
+    NT_TCP_LOCAL_PASSIVE_SEGMENTS = 58,
+    NT_TCP_FAR_PASSIVE_SEGMENTS = 59,
+    // Likewise: look-ups of connections and listeners, and how many entries they looked at.
+    NT_TCP_HASH_LOOKUPS = 60,
+    NT_TCP_HASH_ENTRIES_SEEN = 61,
+    NT_TCP_LISTEN_LOOKUPS = 62,
+    NT_TCP_LISTEN_ENTRIES_SEEN = 63,
+    NT_TCP_COUNTERS = 64,
 };
 
 struct nt_tcp_shape { // sizes of the arena's tables

@@ -50,10 +50,16 @@ static bool matches(const struct nt_tcp_engine *tcp, uint32_t id, const struct n
 // Index of the TCB, or number of TCBs + index of the TIME-WAIT block, or NT_NO_INDEX.
 uint32_t nt_tcp_hash_find(const struct nt_tcp_engine *tcp, const struct nt_tcp_tuple *tuple)
 {
-    uint32_t hash = tuple_hash(tcp, tuple);
+    uint32_t hash = tuple_hash(tcp, tuple), others = 0;
     uint32_t id = tcp->bucket[hash & tcp->bucket_mask];
-    while (id != NT_NO_INDEX && !(tcp->node[id].hash == hash && matches(tcp, id, tuple)))
+    while (id != NT_NO_INDEX && !(tcp->node[id].hash == hash && matches(tcp, id, tuple))) {
         id = tcp->node[id].next;
+        others++;
+    }
+    if (nt_tcp_has_lanes(tcp)) {
+        tcp->status->counter[NT_TCP_HASH_LOOKUPS]++;
+        tcp->status->counter[NT_TCP_HASH_ENTRIES_SEEN] += others + (id != NT_NO_INDEX);
+    }
     return id;
 }
 

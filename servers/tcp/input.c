@@ -297,6 +297,8 @@ void nt_tcp_input(struct nt_tcp_engine *tcp, struct nt_segment *segment)
     }
     if (id != NT_NO_INDEX) {
         struct nt_tcb *t = &tcp->tcb[id];
+        if (nt_tcp_has_lanes(tcp))
+            nt_tcp_count_arrival(tcp, t, segment);
         if (t->state == NT_TCP_SYN_SENT)
             nt_tcp_input_syn_sent(tcp, t, segment);
         else

@@ -43,16 +43,21 @@ struct nt_tcp_listener *nt_tcp_listener_find(struct nt_tcp_engine *tcp, const ui
                                              uint16_t port, const uint8_t remote_addr[16],
                                              uint16_t remote_port)
 {
-    uint32_t best = 0, count = 0;
+    uint32_t best = 0, count = 0, seen = 0;
     uint32_t first = tcp->port_bucket[port % NT_TCP_PORT_BUCKETS];
     struct nt_tcp_listener *found = NULL;
     for (uint32_t i = first; i != NT_NO_INDEX; i = tcp->listeners[i].next) {
+        seen++;
         uint32_t fits = tcp->listener[i].port == port ? fit(&tcp->listener[i], addr) : 0;
         if (fits == 0 || fits < best)
             continue;
         count = fits > best ? 1 : count + 1;
         best = fits;
         found = &tcp->listener[i];
+    }
+    if (nt_tcp_has_lanes(tcp)) {
+        nt_tcp_count(tcp, NT_TCP_LISTEN_LOOKUPS);
+        nt_tcp_count_n(tcp, NT_TCP_LISTEN_ENTRIES_SEEN, seen);
     }
     if (count <= 1)
         return found;

@@ -67,6 +67,9 @@ void nt_tcp_move_offered(struct nt_tcp_engine *tcp, struct nt_tcb *t, uint32_t t
     nt_tcp_move_offer(tcp, t, to);
     t->listener = NT_NO_INDEX;
     t->flags |= NT_TCB_TAKEN;
+    const struct nt_area *area = nt_tcb_area(tcp, t);
+    if (nt_tcp_has_lanes(tcp) && area != NULL)
+        nt_tcp_note_core(tcp, t, &area->slot_program[t->slot]);
     nt_tcp_count(tcp, NT_TCP_ACCEPT_MOVES);
     nt_txn_crash_point(&tcp->txn);
 }

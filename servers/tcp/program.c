@@ -169,6 +169,8 @@ static void sweep_tcb(struct nt_tcp_engine *tcp, struct nt_tcb *t,
         nt_tcp_count(tcp, NT_TCP_BAD_PROGRAM); // not its to use
         return;
     }
+    if (nt_tcp_has_lanes(tcp) && (!(t->flags & NT_TCB_TAKEN) || t->request != seen.request))
+        nt_tcp_note_core(tcp, t, program);
     t->flags |= NT_TCB_TAKEN;
     take_options(tcp, t, program, &seen);
     if (t->request != seen.request && (seen.request & 0xff) == NT_MAIL_CONNECT) {

@@ -76,6 +76,7 @@ enum nt_tcb_flags {
     NT_TCB_STEERED = 8388608,       // IP knows it by exact match: its port leads to another lane
     NT_TCB_TX_URGENT = 16777216,    // snd_up counts
     NT_TCB_RX_URGENT = 33554432,    // rcv_up counts
+    NT_TCB_FAR = 67108864,          // its program runs on another core than this server
     NT_TCB_UNDO = 1048576, // the next new acknowledgement says whether a loss was one: undo.c
 };
 

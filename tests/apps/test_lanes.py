@@ -1,7 +1,7 @@
 """Hosts of two lanes: unmodified programs serve over both, and one lane's death is its own affair.
 
-Each lane is a TCP server; a listening socket listens in both, and connections are in one or the
-other by their ports. The programs know nothing of that.
+Each lane is a TCP server; a listening socket listens in both. Connections are in one or the other
+by their ports, those that a program opens in its own core's. The programs know nothing of that.
 """
 
 import hashlib
@@ -124,14 +124,23 @@ def test_lighttpd_and_curl(lighttpd: Any) -> None:
 
 
 @pytest.mark.apps("lighttpd", "ab")
-def test_connections_spread_over_the_lanes_of_both_ends(lighttpd: Any) -> None:
+def test_passive_connections_spread_and_active_ones_stay_with_their_program(lighttpd: Any) -> None:
     said = lighttpd.ask("ab", "-q", "-n", "600", "-c", "20", f"http://{ADDRESS}:{LIGHTTPD}/20")
     assert "Complete requests:      600" in said
     assert "Failed requests:        0" in said
-    for host in (lighttpd.web, lighttpd.client):
-        for lane in ("tcp0", "tcp1"):
-            opened = lighttpd.counter(host, lane, "established_total")
-            assert opened > 100, f"{host}: {lane} had {opened} connections"
+    for lane in ("tcp0", "tcp1"):
+        opened = lighttpd.counter(lighttpd.web, lane, "established_total")
+        assert opened > 100, f"{lane} had {opened} connections"
+    # Programs run on the first lane's core (topology/plan.py).
+    local, far = (
+        sum(
+            lighttpd.counter(lighttpd.client, lane, f"{which}_active_segments")
+            for lane in ("tcp0", "tcp1")
+        )
+        for which in ("local", "far")
+    )
+    assert local > 1800, "three a connection at least"
+    assert far <= local // 20, f"{far} of {local + far} segments are not local with rfd"
 
 
 @pytest.mark.apps("lighttpd", "wrk")
@@ -190,7 +199,7 @@ def test_a_lane_dies_and_all_connections_go_on(echo: Any) -> None:
     assert client.stdin is not None
     assert client.stdout is not None
     assert len(client.stdout.readline().split()) == 16
-    for host, lane in ((echo.web, "tcp1"), (echo.web, "tcp0"), (echo.client, "tcp1")):
+    for host, lane in ((echo.web, "tcp1"), (echo.web, "tcp0"), (echo.client, "tcp0")):
         pids = lane_pids(echo, host)
         client.stdin.write("again\n")
         client.stdin.flush()
