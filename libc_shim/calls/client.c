@@ -14,6 +14,7 @@
 #include "libc_shim/calls/client.h"
 #include "libc_shim/preload/log.h"
 #include "libc_shim/preload/process.h"
+#include "libc_shim/sockets/iov.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -165,34 +166,10 @@ static void take_name(const struct nt_call *call, struct sockaddr *address, sock
     *length = call->name_bytes;
 }
 
-// -- Buffers -----------------------------------------------------------------------------------
-
-static size_t total_of(const struct iovec *iov, int count)
+static void take_data(const struct nt_call *call, const struct iovec *iov, int count)
 {
-    size_t total = 0;
-    for (int i = 0; i < count; i++)
-        total += nt_min_u64(iov[i].iov_len, SSIZE_MAX / 2 - total);
-    return total;
-}
-
-static void gather(uint8_t *to, const struct iovec *iov, size_t bytes)
-{
-    for (; bytes > 0; iov++) {
-        size_t piece = iov->iov_len < bytes ? iov->iov_len : bytes;
-        memcpy(to, iov->iov_base, piece);
-        to += piece;
-        bytes -= piece;
-    }
-}
-
-static void scatter(const struct iovec *iov, const uint8_t *from, size_t bytes)
-{
-    for (; bytes > 0; iov++) {
-        size_t piece = iov->iov_len < bytes ? iov->iov_len : bytes;
-        memcpy(iov->iov_base, from, piece);
-        from += piece;
-        bytes -= piece;
-    }
+    struct nt_iov walk = {.iov = iov, .left = count};
+    nt_iov_scatter(&walk, came_data(), call->data_bytes);
 }
 
 // -- The calls ---------------------------------------------------------------------------------
@@ -360,13 +337,15 @@ WRAP(int, nt_sock_setsockopt, struct nt_sock *sock, int level, int name, const v
 WRAP(ssize_t, nt_sock_recv, struct nt_sock *sock, const struct iovec *iov, int count, int flags,
      struct nt_sock_received *received, struct nt_sock_wake *wake)
 {
-    (void)wake;
+    ssize_t wanted = nt_iov_bytes(iov, count);
+    if (wanted < 0)
+        return __real_nt_sock_recv(sock, iov, count, flags, received, wake);
     struct nt_call *call = begin_on(NT_CALL_RECV, sock);
     call->flags = flags;
-    call->data_room = (uint32_t)nt_min_u64(total_of(iov, count), NT_CALL_DATA_MAX);
+    call->data_room = nt_min_u32((uint32_t)wanted, NT_CALL_DATA_MAX);
     ssize_t result = (ssize_t)ask(sock);
     if (result >= 0) {
-        scatter(iov, came_data(), call->data_bytes);
+        take_data(call, iov, count);
         if (received != NULL)
             *received = call->received;
     }
@@ -377,12 +356,13 @@ WRAP(ssize_t, nt_sock_recv, struct nt_sock *sock, const struct iovec *iov, int c
 WRAP(ssize_t, nt_sock_recvmsg, struct nt_sock *sock, struct msghdr *header, int flags,
      struct nt_sock_wake *wake)
 {
-    if (header->msg_iovlen > INT32_MAX)
+    const int pieces = (int)nt_min_u64(header->msg_iovlen, INT_MAX);
+    ssize_t wanted = nt_iov_bytes(header->msg_iov, pieces);
+    if (wanted < 0)
         return __real_nt_sock_recvmsg(sock, header, flags, wake);
     struct nt_call *call = begin_on(NT_CALL_RECVMSG, sock);
-    size_t wanted = total_of(header->msg_iov, (int)header->msg_iovlen);
     call->flags = flags;
-    call->data_room = (uint32_t)nt_min_u64(wanted, NT_CALL_DATA_MAX);
+    call->data_room = nt_min_u32((uint32_t)wanted, NT_CALL_DATA_MAX);
     call->has_name = header->msg_name != NULL;
     call->name_room = call->has_name ? nt_min_u32(header->msg_namelen, NT_CALL_NAME_MAX) : 0;
     call->has_control = header->msg_control != NULL;
@@ -390,7 +370,7 @@ WRAP(ssize_t, nt_sock_recvmsg, struct nt_sock *sock, struct msghdr *header, int 
         call->has_control ? (uint32_t)nt_min_u64(header->msg_controllen, NT_CALL_CONTROL_MAX) : 0;
     ssize_t result = (ssize_t)ask(sock);
     if (result >= 0) {
-        scatter(header->msg_iov, came_data(), call->data_bytes);
+        take_data(call, header->msg_iov, pieces);
         if (header->msg_control != NULL && call->control_bytes > 0)
             memcpy(header->msg_control, came_control(), call->control_bytes);
         header->msg_controllen = call->control_bytes;
@@ -405,20 +385,23 @@ WRAP(ssize_t, nt_sock_recvmsg, struct nt_sock *sock, struct msghdr *header, int 
 }
 
 // What is more than a message carries is, of a stream, the next call's; of a datagram, too long.
-static void put_data(struct nt_call *call, const struct iovec *iov, int count)
+static void put_data(struct nt_call *call, const struct iovec *iov, int count, ssize_t bytes)
 {
-    call->data_bytes = (uint32_t)nt_min_u64(total_of(iov, count), NT_CALL_DATA_MAX);
-    gather(append(call, NULL, call->data_bytes), iov, call->data_bytes);
+    struct nt_iov walk = {.iov = iov, .left = count};
+    call->data_bytes = nt_min_u32((uint32_t)bytes, NT_CALL_DATA_MAX);
+    nt_iov_gather(&walk, append(call, NULL, call->data_bytes), call->data_bytes);
 }
 
 WRAP(ssize_t, nt_sock_send, struct nt_sock *sock, const struct iovec *iov, int count, int flags,
      const struct sockaddr *address, socklen_t length, struct nt_sock_wake *wake)
 {
-    (void)wake;
+    ssize_t bytes = nt_iov_bytes(iov, count);
+    if (bytes < 0)
+        return __real_nt_sock_send(sock, iov, count, flags, address, length, wake);
     struct nt_call *call = begin_on(NT_CALL_SEND, sock);
     call->flags = flags;
     put_name(call, address, length);
-    put_data(call, iov, count);
+    put_data(call, iov, count, bytes);
     ssize_t result = (ssize_t)ask(sock);
     nt_call_end();
     return result;
@@ -427,7 +410,9 @@ WRAP(ssize_t, nt_sock_send, struct nt_sock *sock, const struct iovec *iov, int c
 WRAP(ssize_t, nt_sock_sendmsg, struct nt_sock *sock, const struct msghdr *header, int flags,
      struct nt_sock_wake *wake)
 {
-    if (header->msg_iovlen > INT32_MAX || header->msg_controllen > NT_CALL_CONTROL_MAX)
+    const int pieces = (int)nt_min_u64(header->msg_iovlen, INT_MAX);
+    ssize_t bytes = nt_iov_bytes(header->msg_iov, pieces);
+    if (bytes < 0 || header->msg_controllen > NT_CALL_CONTROL_MAX)
         return __real_nt_sock_sendmsg(sock, header, flags, wake);
     struct nt_call *call = begin_on(NT_CALL_SENDMSG, sock);
     call->flags = flags;
@@ -435,7 +420,7 @@ WRAP(ssize_t, nt_sock_sendmsg, struct nt_sock *sock, const struct msghdr *header
     call->has_control = header->msg_control != NULL;
     call->control_bytes = call->has_control ? (uint32_t)header->msg_controllen : 0;
     (void)append(call, header->msg_control, call->control_bytes);
-    put_data(call, header->msg_iov, (int)header->msg_iovlen);
+    put_data(call, header->msg_iov, pieces, bytes);
     ssize_t result = (ssize_t)ask(sock);
     nt_call_end();
     return result;
@@ -455,9 +440,9 @@ WRAP(ssize_t, nt_sock_reserve, struct nt_sock *sock, size_t wanted, void **piece
     return room;
 }
 
-WRAP(void, nt_sock_commit, struct nt_sock *sock, size_t bytes, int flags, struct nt_sock_wake *wake)
+WRAP(int, nt_sock_commit, struct nt_sock *sock, size_t bytes, int flags, struct nt_sock_wake *wake)
 {
-    __real_nt_sock_commit(sock, 0, flags, wake);
+    (void)__real_nt_sock_commit(sock, 0, flags, wake);
     if (bytes > 0) {
         struct nt_call *call = &nt_client.message.call;
         call->sock = *sock;
@@ -468,4 +453,5 @@ WRAP(void, nt_sock_commit, struct nt_sock *sock, size_t bytes, int flags, struct
         (void)ask(sock); // a connection that broke meanwhile: the next call says so
     }
     nt_call_end();
+    return 0;
 }

@@ -4,10 +4,11 @@
 
 #include "libc_shim/calls/transport.h"
 
-// Defines __wrap_NAME, to which the linker leads all calls of NAME, beside __real_NAME.
-#define WRAP(type, name, ...)        \
-    type __real_##name(__VA_ARGS__); \
-    type __wrap_##name(__VA_ARGS__); \
+// Defines __wrap_NAME, to which the linker leads all calls of NAME, beside __real_NAME. The linker
+// knows no types: that all three are NAME's own holds the compiler.
+#define WRAP(type, name, ...)       \
+    __typeof__(name) __real_##name; \
+    __typeof__(name) __wrap_##name; \
     type __wrap_##name(__VA_ARGS__)
 
 // Guarded by the mutex that nt_call_begin() takes.

@@ -291,16 +291,13 @@ int nt_listen(int fd, int backlog)
 {
     struct nt_file *file;
     int saved = errno;
-    bool moved;
     int result;
     do {
         result = nt_socket_hold(fd, "listen", &file);
         if (result != 0)
             return result;
         result = listen_held(file, backlog);
-        moved = result != 0 && nt_share_was_taken(file, result);
-        nt_file_drop(file);
-    } while (moved);
+    } while (nt_share_end_call(file, result));
     errno = saved;
     return result;
 }
@@ -519,30 +516,31 @@ static int pumped_name(int fd, const struct nt_endpoint *name, struct sockaddr *
     return 0;
 }
 
+// While a connection is being made, its name is not known yet.
+static int await_name(struct nt_file *file, struct sockaddr *address, socklen_t *length)
+{
+    for (;;) {
+        uint32_t events_before = nt_sock_events(&file->sock);
+        int result = nt_sock_getsockname(&file->sock, address, length);
+        if (result != -EAGAIN || nt_share_is_elsewhere(file) ||
+            nt_wait_for_news(file, events_before, NT_FOREVER) != 0)
+            return result;
+    }
+}
+
 int nt_getsockname(int fd, struct sockaddr *address, socklen_t *length)
 {
     struct nt_file *file;
     if (nt_share_is_pumped(fd))
         return pumped_name(fd, &nt_fd_get(fd)->sock.bound_to, address, length);
-    bool moved;
     int result;
     do {
         result = nt_socket_hold(fd, "getsockname", &file);
         if (result != 0)
             return result;
-        for (;;) {
-            uint32_t events_before = nt_sock_events(&file->sock);
-            result = address == NULL || length == NULL
-                         ? -EFAULT
-                         : nt_sock_getsockname(&file->sock, address, length);
-            moved = nt_share_is_elsewhere(file);
-            if (moved || result != -EAGAIN ||
-                nt_wait_for_news(file, events_before, NT_FOREVER) != 0)
-                break;
-        }
+        result = address == NULL || length == NULL ? -EFAULT : await_name(file, address, length);
         called(nt_thread_self());
-        nt_file_drop(file);
-    } while (moved);
+    } while (nt_share_end_call(file, result));
     return result;
 }
 

@@ -79,10 +79,23 @@ static bool is_nonblocking(const struct nt_file *file, int flags)
     return file->nonblocking || (flags & MSG_DONTWAIT) != 0;
 }
 
-static void called(struct nt_thread *self)
+void nt_data_sent(const struct nt_file *file, ssize_t result, int flags)
+{
+    if (result == -EPIPE && file->sock.type == SOCK_STREAM && (flags & MSG_NOSIGNAL) == 0)
+        (void)pthread_kill(pthread_self(), SIGPIPE);
+}
+
+// The end of a call that moves data: lets go of `file`. True: another process had taken the socket,
+// and the call is to be made again. `flags` are a sending call's.
+static inline bool end_call(struct nt_thread *self, struct nt_file *file, ssize_t result, int flags)
 {
     self->count[NT_COUNT_USER]++;
     nt_process_flush(self);
+    bool moved = nt_share_was_taken(file, result);
+    if (NT_LIKELY(!moved))
+        nt_data_sent(file, result, flags);
+    nt_file_drop(file);
+    return moved;
 }
 
 // A call that would block: 0: try again; or its result.
@@ -196,27 +209,26 @@ static ssize_t receive(int fd, const char *call, const struct iovec *iov, int co
                        struct nt_data_name name)
 {
     struct nt_file *file;
-again:;
-    ssize_t result = nt_socket_hold(fd, call, &file);
-    if (NT_UNLIKELY(result != 0))
-        return result;
-    struct nt_thread *self = nt_thread_self();
-    struct nt_sock_received received = {.flags = 0};
-    self->count[NT_COUNT_READ]++;
-    result = receive_all(self, fd, file, iov, count, flags, &received);
-    if (result >= 0 && name.address != NULL) {
-        if (name.length == NULL)
-            result = -EFAULT;
-        else if (file->sock.type == SOCK_DGRAM)
-            nt_endpoint_to_sockaddr(&received.peer, file->sock.family, name.address, name.length);
-        else
-            *name.length = 0; // Linux names no peer for streams
-    }
-    called(self);
-    bool moved = nt_share_was_taken(file, result);
-    nt_file_drop(file);
-    if (NT_UNLIKELY(moved))
-        goto again;
+    struct nt_thread *self;
+    ssize_t result;
+    do {
+        result = nt_socket_hold(fd, call, &file);
+        if (NT_UNLIKELY(result != 0))
+            return result;
+        self = nt_thread_self();
+        struct nt_sock_received received = {.flags = 0};
+        self->count[NT_COUNT_READ]++;
+        result = receive_all(self, fd, file, iov, count, flags, &received);
+        if (result >= 0 && name.address != NULL) {
+            if (name.length == NULL)
+                result = -EFAULT;
+            else if (file->sock.type == SOCK_DGRAM)
+                nt_endpoint_to_sockaddr(&received.peer, file->sock.family, name.address,
+                                        name.length);
+            else
+                *name.length = 0; // Linux names no peer for streams
+        }
+    } while (NT_UNLIKELY(end_call(self, file, result, MSG_NOSIGNAL)));
     return result;
 }
 
@@ -287,17 +299,15 @@ static ssize_t receive_message(struct nt_thread *self, int fd, struct nt_file *f
 ssize_t nt_data_recvmsg(int fd, struct msghdr *message, int flags)
 {
     struct nt_file *file;
-again:;
-    ssize_t result = nt_socket_hold(fd, "recvmsg", &file);
-    if (result != 0)
-        return result;
-    struct nt_thread *self = nt_thread_self();
-    result = message == NULL ? -EFAULT : receive_message(self, fd, file, message, flags);
-    called(self);
-    bool moved = nt_share_was_taken(file, result);
-    nt_file_drop(file);
-    if (NT_UNLIKELY(moved))
-        goto again;
+    struct nt_thread *self;
+    ssize_t result;
+    do {
+        result = nt_socket_hold(fd, "recvmsg", &file);
+        if (result != 0)
+            return result;
+        self = nt_thread_self();
+        result = message == NULL ? -EFAULT : receive_message(self, fd, file, message, flags);
+    } while (NT_UNLIKELY(end_call(self, file, result, MSG_NOSIGNAL)));
     return result;
 }
 
@@ -325,13 +335,6 @@ int nt_data_recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags
 }
 
 // -- Sending ---------------------------------------------------------------------------------
-
-ssize_t nt_data_sent(struct nt_file *file, ssize_t result, int flags)
-{
-    if (result == -EPIPE && file->sock.type == SOCK_STREAM && (flags & MSG_NOSIGNAL) == 0)
-        (void)pthread_kill(pthread_self(), SIGPIPE);
-    return result;
-}
 
 int nt_data_wait_to_send(struct nt_file *file, bool nonblocking)
 {
@@ -387,21 +390,17 @@ static ssize_t send_iov(int fd, const char *call, const struct iovec *iov, int c
                         const struct sockaddr *address, socklen_t length)
 {
     struct nt_file *file;
-again:;
-    ssize_t result = nt_socket_hold(fd, call, &file);
-    if (NT_UNLIKELY(result != 0))
-        return result;
-    struct nt_thread *self = nt_thread_self();
-    result = nt_load_relaxed(&nt_host_gone)
-                 ? -ENETDOWN
-                 : send_all(self, fd, file, iov, count, flags, address, length);
-    called(self);
-    bool moved = nt_share_was_taken(file, result);
-    if (NT_LIKELY(!moved))
-        result = nt_data_sent(file, result, flags);
-    nt_file_drop(file);
-    if (NT_UNLIKELY(moved))
-        goto again;
+    struct nt_thread *self;
+    ssize_t result;
+    do {
+        result = nt_socket_hold(fd, call, &file);
+        if (NT_UNLIKELY(result != 0))
+            return result;
+        self = nt_thread_self();
+        result = nt_load_relaxed(&nt_host_gone)
+                     ? -ENETDOWN
+                     : send_all(self, fd, file, iov, count, flags, address, length);
+    } while (NT_UNLIKELY(end_call(self, file, result, flags)));
     return result;
 }
 
@@ -443,27 +442,23 @@ static ssize_t send_datagram(struct nt_thread *self, struct nt_file *file,
 ssize_t nt_data_sendmsg(int fd, const struct msghdr *message, int flags)
 {
     struct nt_file *file;
+    struct nt_thread *self;
+    ssize_t result;
     if (message == NULL)
         return -EFAULT;
     if (message->msg_iovlen > IOV_MAX)
         return -EMSGSIZE;
-again:;
-    ssize_t result = nt_socket_hold(fd, "sendmsg", &file);
-    if (result != 0)
-        return result;
-    struct nt_thread *self = nt_thread_self();
-    if (file->sock.type == SOCK_STREAM)
-        result = send_all(self, fd, file, message->msg_iov, (int)message->msg_iovlen, flags,
-                          message->msg_name, message->msg_namelen);
-    else
-        result = send_datagram(self, file, message, flags);
-    called(self);
-    bool moved = nt_share_was_taken(file, result);
-    if (NT_LIKELY(!moved))
-        result = nt_data_sent(file, result, flags);
-    nt_file_drop(file);
-    if (NT_UNLIKELY(moved))
-        goto again;
+    do {
+        result = nt_socket_hold(fd, "sendmsg", &file);
+        if (result != 0)
+            return result;
+        self = nt_thread_self();
+        if (file->sock.type == SOCK_STREAM)
+            result = send_all(self, fd, file, message->msg_iov, (int)message->msg_iovlen, flags,
+                              message->msg_name, message->msg_namelen);
+        else
+            result = send_datagram(self, file, message, flags);
+    } while (NT_UNLIKELY(end_call(self, file, result, flags)));
     return result;
 }
 

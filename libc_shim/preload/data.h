@@ -32,7 +32,7 @@ int nt_data_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags
 // the socket does not block, -EINTR.
 int nt_data_wait_to_send(struct nt_file *file, bool nonblocking);
 // The end of a sending call: SIGPIPE for -EPIPE, unless MSG_NOSIGNAL is in `flags`.
-ssize_t nt_data_sent(struct nt_file *file, ssize_t result, int flags);
+void nt_data_sent(const struct nt_file *file, ssize_t result, int flags);
 
 // For a struct iovec that is only read from, whose pointer libc declares without const.
 static inline void *nt_unconst(const void *pointer)

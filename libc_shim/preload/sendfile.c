@@ -147,7 +147,7 @@ ssize_t nt_sendfile(int out, int in, off_t *at, size_t bytes)
     result = file->sock.type == SOCK_STREAM ? move_all(out, file, &source, bytes)
                                             : move_datagrams(out, &source, bytes);
     errno = saved;
-    result = nt_data_sent(file, result, 0);
+    nt_data_sent(file, result, 0);
     nt_file_drop(file);
     return result;
 }
@@ -246,7 +246,7 @@ ssize_t nt_splice(int in, off_t *in_at, int out, off_t *out_at, size_t bytes, un
                              : pipe_to_socket(out, file, pipe, bytes, flags);
     errno = saved;
     if (!from_socket)
-        result = nt_data_sent(file, result, 0);
+        nt_data_sent(file, result, 0);
     nt_file_drop(file);
     return result;
 }

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 
+#include "libc_shim/sockets/iov.h"
 #include "libc_shim/sockets/socket.h"
 
 enum { // nt_sock.shutdown and nt_sock_view.shutdown: Linux's RCV_SHUTDOWN and SEND_SHUTDOWN
@@ -229,16 +230,5 @@ uint32_t nt_dgram_next_offset(const struct nt_sock *sock); // behind the last on
 int nt_dgram_unsent_bytes(const struct nt_sock *sock, uint32_t head);
 // Length of the oldest datagram; -1: none; -2: an impossible descriptor.
 int64_t nt_dgram_next_bytes(const struct nt_sock *sock);
-
-// iov.c
-// Sum of lengths, or -EINVAL / -EMSGSIZE as the kernel checks them.
-ssize_t nt_iov_bytes(const struct iovec *iov, int count);
-struct nt_iov { // a walk through buffers
-    const struct iovec *iov;
-    int left;
-    size_t offset;
-};
-void nt_iov_gather(struct nt_iov *walk, uint8_t *to, size_t bytes);
-void nt_iov_scatter(struct nt_iov *walk, const uint8_t *from, size_t bytes);
 
 #endif

@@ -1,7 +1,9 @@
 // iov.c: copying between a ring and the program's buffers.
+#include <errno.h>
 #include <limits.h>
+#include <string.h>
 
-#include "libc_shim/sockets/inner.h"
+#include "libc_shim/sockets/iov.h"
 
 ssize_t nt_iov_bytes(const struct iovec *iov, int count)
 {
