@@ -5,8 +5,8 @@
 #include "libc_shim/preload/blocking.h"
 #include "libc_shim/preload/connection.h"
 #include "libc_shim/preload/control.h"
-#include "libc_shim/preload/log.h"
 #include "libc_shim/preload/process.h"
+#include "libc_shim/preload/rest.h"
 #include "libc_shim/preload/share.h"
 #include "libc_shim/preload/signals.h"
 
@@ -15,57 +15,10 @@
 #include <pthread.h>
 
 enum {
-    PIECES = 64, // of a scattered buffer, taken at once when a call goes on in its middle
     // How long datagrams that are not there are left to another process (share.h).
     PATIENCE_MS = 30,
     LONG_PATIENCE_MS = 300,
 };
-
-// What is left of a program's buffers.
-struct rest {
-    const struct iovec *iov;
-    int count;
-    size_t skip; // of the first
-    struct iovec piece[PIECES];
-};
-
-static void rest_open(struct rest *rest, const struct iovec *iov, int count)
-{
-    rest->iov = iov;
-    rest->count = count;
-    rest->skip = 0;
-}
-
-// The next buffers, in at most PIECES pieces, or the program's own array where nothing is gone.
-static const struct iovec *rest_pieces(struct rest *rest, int *count)
-{
-    if (rest->skip == 0) {
-        *count = rest->count;
-        return rest->iov;
-    }
-    int used = 0;
-    while (used < PIECES && used < rest->count) {
-        rest->piece[used] = rest->iov[used];
-        used++;
-    }
-    rest->piece[0].iov_base = (uint8_t *)rest->piece[0].iov_base + rest->skip;
-    rest->piece[0].iov_len -= rest->skip;
-    *count = used;
-    return rest->piece;
-}
-
-// True if something is left.
-static bool rest_advance(struct rest *rest, size_t bytes)
-{
-    bytes += rest->skip;
-    while (rest->count > 0 && bytes >= rest->iov->iov_len) {
-        bytes -= rest->iov->iov_len;
-        rest->iov++;
-        rest->count--;
-    }
-    rest->skip = bytes;
-    return rest->count > 0;
-}
 
 static int check_iov(const struct iovec *iov, int count)
 {
@@ -89,8 +42,7 @@ void nt_data_sent(const struct nt_file *file, ssize_t result, int flags)
 // and the call is to be made again. `flags` are a sending call's.
 static inline bool end_call(struct nt_thread *self, struct nt_file *file, ssize_t result, int flags)
 {
-    self->count[NT_COUNT_USER]++;
-    nt_process_flush(self);
+    nt_connection_called(self);
     bool moved = nt_share_was_taken(file, result);
     if (NT_LIKELY(!moved))
         nt_data_sent(file, result, flags);
@@ -125,11 +77,11 @@ static __attribute__((noinline)) int take_back_to_read(int fd, struct nt_file *f
 
 // What comes of the rest of a call that found, after `total` bytes, that its socket is the
 // kernel's.
-static ssize_t end_as_kernels(int fd, struct rest *rest, int flags, ssize_t total, bool sends)
+static ssize_t end_as_kernels(int fd, struct nt_rest *rest, int flags, ssize_t total, bool sends)
 {
     int pieces;
     struct msghdr message = {.msg_name = NULL};
-    const struct iovec *piece = rest_pieces(rest, &pieces);
+    const struct iovec *piece = nt_rest_pieces(rest, &pieces);
     message.msg_iov = nt_unconst(piece);
     message.msg_iovlen = (size_t)pieces;
     flags |= MSG_DONTWAIT | MSG_NOSIGNAL;
@@ -155,11 +107,11 @@ receive_patiently(struct nt_thread *self, int fd, struct nt_file *file, const st
         (flags & (MSG_WAITALL | MSG_PEEK)) == MSG_WAITALL && file->sock.type == SOCK_STREAM;
     uint64_t deadline_ns = 0;
     ssize_t total = 0;
-    struct rest rest;
-    rest_open(&rest, iov, count);
+    struct nt_rest rest;
+    nt_rest_open(&rest, iov, count);
     for (;;) {
         int pieces;
-        const struct iovec *piece = rest_pieces(&rest, &pieces);
+        const struct iovec *piece = nt_rest_pieces(&rest, &pieces);
         ssize_t got = nt_sock_recv(&file->sock, piece, pieces, flags, received, &self->wake);
         int taken = take_back_to_read(fd, file, got, false);
         if (NT_UNLIKELY(taken == 1))
@@ -172,7 +124,7 @@ receive_patiently(struct nt_thread *self, int fd, struct nt_file *file, const st
         }
         if (got > 0) {
             total += got;
-            if (!rest_advance(&rest, (size_t)got) || is_ending(file) ||
+            if (!nt_rest_advance(&rest, (size_t)got) || is_ending(file) ||
                 nt_sock_at_mark(&file->sock) > 0)
                 return total; // tcp_recvmsg(): the error is the next call's
             continue;
@@ -351,12 +303,12 @@ static ssize_t send_all(struct nt_thread *self, int fd, struct nt_file *file,
     const bool stream = file->sock.type == SOCK_STREAM;
     uint64_t deadline_ns = 0;
     ssize_t total = 0;
-    struct rest rest;
-    rest_open(&rest, iov, count);
+    struct nt_rest rest;
+    nt_rest_open(&rest, iov, count);
     flags |= nonblocking ? MSG_DONTWAIT : 0;
     for (;;) {
         int pieces;
-        const struct iovec *piece = rest_pieces(&rest, &pieces);
+        const struct iovec *piece = nt_rest_pieces(&rest, &pieces);
         ssize_t sent =
             nt_sock_send(&file->sock, piece, pieces, flags, address, length, &self->wake);
         int taken = nt_share_take_back(fd, file, sent);
@@ -367,7 +319,7 @@ static ssize_t send_all(struct nt_thread *self, int fd, struct nt_file *file,
         if (sent >= 0) {
             total += sent;
             self->fruitless = 0;
-            if (!stream || !rest_advance(&rest, (size_t)sent))
+            if (!stream || !nt_rest_advance(&rest, (size_t)sent))
                 return total;
             if (sent > 0)
                 continue; // at once: the ring may have more room behind its end
@@ -472,49 +424,4 @@ int nt_data_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags
         messages[done++].msg_len = (unsigned)sent;
     }
     return (int)done;
-}
-
-// Calls `handle` for each descriptor that goes or came beside a message; stops at an error.
-static int each_right(const struct msghdr *message, int (*handle)(int fd, int flags), int flags)
-{
-    if (nt_fd_limit == 0 || message == NULL || message->msg_control == NULL ||
-        message->msg_controllen == 0)
-        return 0;
-    struct msghdr copy = *message; // CMSG_NXTHDR wants one that is not const
-    struct nt_thread *self = nt_enter();
-    int error = 0;
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(&copy); c != NULL; c = CMSG_NXTHDR(&copy, c)) {
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-            continue;
-        for (size_t i = 0; error == 0 && CMSG_LEN((i + 1) * sizeof(int)) <= c->cmsg_len; i++) {
-            int fd;
-            memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-            error = handle(fd, flags);
-        }
-    }
-    nt_leave(self);
-    return error;
-}
-
-static int send_right(int fd, int flags)
-{
-    (void)flags;
-    if (nt_fd_is_kernel(fd))
-        return 0;
-    return nt_fd_get(fd) < NT_FD_FIRST ? -EBADF : nt_share_send(fd);
-}
-
-int nt_data_send_rights(const struct msghdr *message) { return each_right(message, send_right, 0); }
-
-static int receive_right(int fd, int flags)
-{
-    if (fd >= 0 && !nt_fd_is_kernel(fd))
-        nt_file_replace(fd, NULL, false); // closed behind the shim
-    nt_share_received(fd, (flags & MSG_CMSG_CLOEXEC) != 0);
-    return 0;
-}
-
-void nt_data_receive_rights(const struct msghdr *message, int flags)
-{
-    (void)each_right(message, receive_right, flags);
 }

@@ -42,9 +42,4 @@ static inline void *nt_unconst(const void *pointer)
     return plain;
 }
 
-// Around sendmsg() and recvmsg() on a kernel socket: newtos sockets among the descriptors that are
-// passed (SCM_RIGHTS). 0 or -EBADF.
-int nt_data_send_rights(const struct msghdr *message);
-void nt_data_receive_rights(const struct msghdr *message, int flags);
-
 #endif

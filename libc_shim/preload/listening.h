@@ -13,6 +13,8 @@ int nt_listening_add_parts(struct nt_file *file, const struct nt_control_call *c
 // Ends the parts and unmaps everything. The servers know that it listens no longer.
 void nt_listening_close_parts(struct nt_file *file);
 void nt_listening_close(struct nt_file *file);
+// Tells the servers: this process accepts there no more, or nobody does.
+void nt_listening_unlisten(const struct nt_file *file, bool for_everybody);
 // In a child of fork(), where nothing of it is mapped.
 void nt_listening_child_all(void);
 void nt_listening_child(struct nt_file *file);

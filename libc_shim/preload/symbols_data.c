@@ -1,6 +1,7 @@
 // symbols_data.c: the interposed symbols that move data. See symbols.h.
 
 #include "libc_shim/preload/data.h"
+#include "libc_shim/preload/rights.h"
 #include "libc_shim/preload/sendfile.h"
 #include "libc_shim/preload/symbols.h"
 
@@ -60,7 +61,7 @@ static ssize_t receive_from_kernel(int fd, struct msghdr *msg, int flags)
         nt_numbers_yield(1);
     ssize_t got = nt_real.recvmsg(fd, msg, flags);
     if (got >= 0 && has_room && nt_fd_limit != 0 && (flags & MSG_PEEK) == 0)
-        nt_data_receive_rights(msg, flags);
+        nt_rights_receive(msg, flags);
     return got;
 }
 
@@ -84,7 +85,7 @@ NT_SYMBOL(int, recvmmsg,
     }
     int got = nt_real.recvmmsg(fd, msgs, count, flags, timeout);
     for (int i = 0; nt_fd_limit != 0 && i < got; i++)
-        nt_data_receive_rights(&msgs[i].msg_hdr, flags);
+        nt_rights_receive(&msgs[i].msg_hdr, flags);
     return got;
 }
 
@@ -101,7 +102,7 @@ NT_SYMBOL(int, sendmmsg, (int fd, struct mmsghdr *msgs, unsigned count, int flag
             return (int)sent;
     }
     for (unsigned i = 0; nt_fd_limit != 0 && i < count; i++) {
-        int refused = nt_data_send_rights(&msgs[i].msg_hdr);
+        int refused = nt_rights_send(&msgs[i].msg_hdr);
         if (refused != 0)
             return (int)nt_answer(refused);
     }
@@ -115,7 +116,7 @@ NT_SYMBOL(ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags))
         if (NT_LIKELY(sent != NT_IS_KERNELS))
             return sent;
     }
-    int refused = nt_data_send_rights(msg);
+    int refused = nt_rights_send(msg);
     return refused != 0 ? nt_answer(refused) : nt_real.sendmsg(fd, msg, flags);
 }
 
