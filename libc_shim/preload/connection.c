@@ -9,6 +9,7 @@
 #include "libc_shim/preload/numbers.h"
 #include "libc_shim/preload/process.h"
 #include "libc_shim/preload/share.h"
+#include "libc_shim/preload/watch.h"
 
 #include <errno.h>
 #include <netinet/in.h>

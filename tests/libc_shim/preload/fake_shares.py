@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from newtos_py.libc_shim.sockets._sockets import ffi, lib
 
 if TYPE_CHECKING:
-    from fake_host import Area, Host, Program, Reply, Slot
+    from fake_areas import Area, Program, Slot
+    from fake_host import Host, Reply
 
 TOKEN, LEAVE, STATE, TAKE = 9, 10, 11, 12
 MORE, ONLY = 1, 2

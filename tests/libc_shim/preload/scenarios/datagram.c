@@ -11,23 +11,10 @@ static int bound(struct sockaddr_in *name, int flags)
     return fd;
 }
 
-// Sends "x" with one control message; the result, or -errno.
+// The result, or -errno.
 static int attach(int fd, int level, int type, const void *value, size_t bytes)
 {
-    union {
-        struct cmsghdr header;
-        char room[64];
-    } control = {.room = {0}};
-    struct iovec iov = {"x", 1};
-    struct msghdr message = {.msg_iov = &iov,
-                             .msg_iovlen = 1,
-                             .msg_control = control.room,
-                             .msg_controllen = CMSG_SPACE(bytes)};
-    control.header.cmsg_level = level;
-    control.header.cmsg_type = type;
-    control.header.cmsg_len = CMSG_LEN(bytes);
-    memcpy(CMSG_DATA(&control.header), value, bytes);
-    return sendmsg(fd, &message, 0) < 0 ? -errno : 0;
+    return send_beside(fd, level, type, value, bytes) < 0 ? -errno : 0;
 }
 
 // Prints the control messages of the next datagram.

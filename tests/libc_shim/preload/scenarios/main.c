@@ -5,11 +5,11 @@
 #include <dirent.h>
 
 static const struct scenario *const groups[] = {
-    stream_scenarios,  number_scenarios,   event_scenarios,     blocking_scenarios,
-    process_scenarios, datagram_scenarios, storm_scenarios,     nested_scenarios,
-    leaving_scenarios, share_scenarios,    contended_scenarios, shared_datagram_scenarios,
-    levels_scenarios,  crowd_scenarios,    inherited_scenarios, calls_scenarios,
-    urgent_scenarios,
+    stream_scenarios,  number_scenarios,     event_scenarios,      blocking_scenarios,
+    process_scenarios, datagram_scenarios,   storm_scenarios,      nested_scenarios,
+    leaving_scenarios, share_scenarios,      contended_scenarios,  shared_datagram_scenarios,
+    levels_scenarios,  crowd_scenarios,      inherited_scenarios,  calls_scenarios,
+    urgent_scenarios,  share_exec_scenarios, share_pass_scenarios, share_listen_scenarios,
 };
 
 struct sockaddr_in loopback(in_port_t port)
@@ -112,6 +112,24 @@ bool read_all(int fd, void *buf, size_t bytes)
         done += (size_t)got;
     }
     return true;
+}
+
+ssize_t send_beside(int fd, int level, int type, const void *value, size_t bytes)
+{
+    union {
+        struct cmsghdr header;
+        char room[64];
+    } control = {.room = {0}};
+    struct iovec iov = {"x", 1};
+    struct msghdr message = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = control.room,
+                             .msg_controllen = CMSG_SPACE(bytes)};
+    control.header.cmsg_level = level;
+    control.header.cmsg_type = type;
+    control.header.cmsg_len = CMSG_LEN(bytes);
+    memcpy(CMSG_DATA(&control.header), value, bytes);
+    return sendmsg(fd, &message, 0);
 }
 
 void say_events(const char *what, unsigned events)

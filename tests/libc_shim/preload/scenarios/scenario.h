@@ -74,6 +74,9 @@ extern const struct scenario crowd_scenarios[];
 extern const struct scenario inherited_scenarios[];
 extern const struct scenario leaving_scenarios[];
 extern const struct scenario share_scenarios[];
+extern const struct scenario share_exec_scenarios[];
+extern const struct scenario share_pass_scenarios[];
+extern const struct scenario share_listen_scenarios[];
 extern const struct scenario shared_datagram_scenarios[];
 extern const struct scenario contended_scenarios[];
 extern const struct scenario urgent_scenarios[];
@@ -93,6 +96,8 @@ void wait_process_sleeping(pid_t pid);
 bool read_all(int fd, void *buf, size_t bytes);
 // Writes to a nonblocking socket until there is no room, and none comes: how much.
 long fill_up(int fd);
+// Sends "x" with one control message beside it.
+ssize_t send_beside(int fd, int level, int type, const void *value, size_t bytes);
 // Prints a poll or epoll mask by names.
 void say_events(const char *what, unsigned events);
 

@@ -1,5 +1,5 @@
 // shared_datagrams.c: UDP sockets that several processes hold, by fork, exec and SCM_RIGHTS.
-#include "scenario.h"
+#include "sharing.h"
 
 #include <stdint.h>
 
@@ -26,14 +26,6 @@ static void say_next(int fd, const struct sockaddr_in *from)
     socklen_t length = sizeof peer;
     SAY(recvfrom(fd, buf, sizeof buf - 1, 0, (struct sockaddr *)&peer, &length));
     printf("%s, %s\n", buf, peer.sin_port == from->sin_port ? "from there" : "from elsewhere");
-}
-
-// What the child has said comes before all that was said here since fork().
-static void say_end_of(pid_t pid)
-{
-    int status = 0;
-    MUST(waitpid(pid, &status, 0));
-    SAY(WIFEXITED(status) ? WEXITSTATUS(status) : -1);
 }
 
 // As in.tftpd, and as programs do that become daemons.
@@ -200,41 +192,6 @@ static void exec_datagrams(void)
     say_end_of(pid);
 }
 
-static void pass(int to, int fd)
-{
-    union {
-        struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control = {.header = {.cmsg_level = SOL_SOCKET,
-                            .cmsg_type = SCM_RIGHTS,
-                            .cmsg_len = CMSG_LEN(sizeof(int))}};
-    struct iovec iov = {"x", 1};
-    struct msghdr message = {.msg_iov = &iov,
-                             .msg_iovlen = 1,
-                             .msg_control = control.room,
-                             .msg_controllen = sizeof control.room};
-    memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
-    MUST(sendmsg(to, &message, 0));
-}
-
-static int receive_passed(int from)
-{
-    union {
-        struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control;
-    char byte;
-    int fd;
-    struct iovec iov = {&byte, 1};
-    struct msghdr message = {.msg_iov = &iov,
-                             .msg_iovlen = 1,
-                             .msg_control = control.room,
-                             .msg_controllen = sizeof control.room};
-    MUST(recvmsg(from, &message, 0));
-    memcpy(&fd, CMSG_DATA(&control.header), sizeof fd);
-    return fd;
-}
-
 static void passed_datagrams(void)
 {
     struct sockaddr_in server, client;
@@ -244,7 +201,9 @@ static void passed_datagrams(void)
     pid_t pid = MUST(fork());
     if (pid == 0) {
         close(pair[0]);
-        int one = receive_passed(pair[1]);
+        int got[4];
+        MUST(receive_numbers(pair[1], got));
+        int one = got[0];
         MUST(write(pair[1], "x", 1));
         char buf[20] = {0};
         struct sockaddr_in peer;
@@ -261,7 +220,7 @@ static void passed_datagrams(void)
     char byte;
     tell(other, "early", &server);
     MUST(wait_for(one, POLLIN));
-    pass(pair[0], one);
+    MUST(send_numbers(pair[0], &one, 1));
     MUST(read(pair[0], &byte, 1));
     close(one);
     say_end_of(pid);
