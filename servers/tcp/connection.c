@@ -12,24 +12,9 @@
 
 enum { MSS_MIN = 64 };
 
-struct nt_tcb *nt_tcb_new(struct nt_tcp_engine *tcp)
+void nt_tcb_init(const struct nt_tcp_engine *tcp, struct nt_tcb *t)
 {
-    if (tcp->tcb_free_count == 0) {
-        nt_tcp_count(tcp, NT_TCP_NO_TCB);
-        return NULL;
-    }
-    struct nt_tcb *t = &tcp->tcb[tcp->tcb_free[--tcp->tcb_free_count]];
-    nt_assert(t->state == NT_TCP_FREE);
-    uint32_t number = tcp->txn.number;
-    tcp->private[nt_tcb_index(tcp, t)].answered_ms = 0;
-    tcp->private[nt_tcb_index(tcp, t)].early = 0;
-    if (t->mark == number)
-        nt_tcb_touch_cold(tcp, t); // used and freed in this very transaction
-    else
-        nt_txn_touch(&tcp->txn, t, offsetof(struct nt_tcb, local_addr)); // free: the state suffices
     *t = (struct nt_tcb){
-        .mark = number,
-        .cold_mark = number,
         .state = NT_TCP_CLOSED,
         .area = NT_TCP_NO_AREA,
         .listener = NT_NO_INDEX,
@@ -47,6 +32,25 @@ struct nt_tcb *nt_tcb_new(struct nt_tcp_engine *tcp)
         .last_sent_ms = tcp->now_ms,
     };
     nt_tcb_set_iss(t, 0);
+}
+
+struct nt_tcb *nt_tcb_new(struct nt_tcp_engine *tcp)
+{
+    if (tcp->tcb_free_count == 0) {
+        nt_tcp_count(tcp, NT_TCP_NO_TCB);
+        return NULL;
+    }
+    struct nt_tcb *t = &tcp->tcb[tcp->tcb_free[--tcp->tcb_free_count]];
+    nt_assert(t->state == NT_TCP_FREE);
+    uint32_t number = tcp->txn.number;
+    tcp->private[nt_tcb_index(tcp, t)].answered_ms = 0;
+    tcp->private[nt_tcb_index(tcp, t)].early = 0;
+    if (t->mark == number)
+        nt_tcb_touch_cold(tcp, t); // used and freed in this very transaction
+    else
+        nt_txn_touch(&tcp->txn, t, offsetof(struct nt_tcb, local_addr)); // free: the state suffices
+    nt_tcb_init(tcp, t);
+    t->mark = t->cold_mark = number;
     nt_tcp_count(tcp, NT_TCP_TCBS_IN_USE);
     nt_txn_crash_point(&tcp->txn);
     return t;

@@ -499,6 +499,7 @@ bool nt_tcp_window_update_due(const struct nt_tcb *t);
 
 // connection.c: making, ending and freeing TCBs.
 struct nt_tcb *nt_tcb_new(struct nt_tcp_engine *tcp);
+void nt_tcb_init(const struct nt_tcp_engine *tcp, struct nt_tcb *t); // but for its marks
 void nt_tcb_free(struct nt_tcp_engine *tcp, struct nt_tcb *t);
 // Fills in what follows from the path to the remote address.
 void nt_tcb_set_path(struct nt_tcp_engine *tcp, struct nt_tcb *t, const struct nt_path *path);
@@ -536,7 +537,18 @@ uint32_t nt_tcp_listen(struct nt_tcp_engine *tcp, uint32_t binding, uint32_t num
 void nt_tcp_listener_unlink(struct nt_tcp_engine *tcp, uint32_t index);
 void nt_tcp_input_listen(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener,
                          struct nt_segment *segment, uint32_t after_seq, bool has_after);
+// Fills in a new TCB, whose segment is (as if it were) the SYN, but for its ISS.
+void nt_tcp_listener_begin(struct nt_tcp_engine *tcp, const struct nt_tcp_listener *listener,
+                           struct nt_tcb *t, const struct nt_segment *syn,
+                           const struct nt_path *path);
 void nt_tcp_listener_forget_syn(struct nt_tcp_engine *tcp, struct nt_tcb *t);
+
+// cookies.c
+void nt_tcp_answer_cookie(struct nt_tcp_engine *tcp, const struct nt_tcp_listener *listener,
+                          const struct nt_segment *syn, const struct nt_path *path);
+// An acknowledgement for no connection. False: it has nothing to do with a cookie.
+bool nt_tcp_input_cookie(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener,
+                         struct nt_segment *segment);
 
 // acceptors.c: members of listeners, and what is offered to them.
 struct nt_listener *nt_tcp_listener_region(struct nt_tcp_engine *tcp,

@@ -99,7 +99,10 @@ enum nt_tcp_counter { // nt_status.counter; the names are in servers/tcp/__init_
     NT_TCP_HASH_ENTRIES_SEEN = 61,
     NT_TCP_LISTEN_LOOKUPS = 62,
     NT_TCP_LISTEN_ENTRIES_SEEN = 63,
-    NT_TCP_COUNTERS = 64,
+    NT_TCP_COOKIES_SENT = 64,     // SYN-ACKs without a TCB: the SYN queue was full
+    NT_TCP_COOKIES_ACCEPTED = 65, // connections made of their acknowledgements
+    NT_TCP_COOKIES_REFUSED = 66,  // acknowledgements that might have been, and were not
+    NT_TCP_COUNTERS = 67,
 };
 
 struct nt_tcp_shape { // sizes of the arena's tables

@@ -1,9 +1,10 @@
 // listen.c: listening sockets and the connection requests to them.
 //
-// A connection request makes a TCB in SYN-RCVD, counted against the listener's backlog. When the
-// handshake completes the connection is bound to a slot of an acceptor's area and put into the
-// accept ring (acceptors.c); where there is no room for it, the last ACK is dropped, and comes
-// again (as Linux does). How a listener ends is in listen_end.c.
+// A connection request makes a TCB in SYN-RCVD, counted against the listener's backlog; beyond that
+// it is answered by a SYN cookie (cookies.c). When the handshake completes the connection is bound
+// to a slot of an acceptor's area and put into the accept ring (acceptors.c); where there is no
+// room for it, the last ACK is dropped, and comes again (as Linux does). How a listener ends is in
+// listen_end.c.
 #include <errno.h>
 
 #include "servers/tcp/context.h"
@@ -202,6 +203,21 @@ static void inherit_options(struct nt_tcp_engine *tcp, struct nt_tcb *t,
     nt_tcb_obey_program(tcp, t, listener->area, listener->slot);
 }
 
+void nt_tcp_listener_begin(struct nt_tcp_engine *tcp, const struct nt_tcp_listener *listener,
+                           struct nt_tcb *t, const struct nt_segment *syn,
+                           const struct nt_path *path)
+{
+    nt_addr_copy(t->local_addr, syn->dst);
+    nt_addr_copy(t->remote_addr, syn->src);
+    t->local_port = syn->header.dst_port;
+    t->remote_port = syn->header.src_port;
+    t->flags = NT_TCB_PASSIVE;
+    t->listener = (uint32_t)(listener - tcp->listener);
+    nt_tcb_set_path(tcp, t, path);
+    inherit_options(tcp, t, listener);
+    nt_tcp_take_syn(tcp, t, syn);
+}
+
 // RFC 9293 §3.10.7.2. `has_after`: the connection follows one in TIME-WAIT that ended at after_seq.
 void nt_tcp_input_listen(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener,
                          struct nt_segment *segment, uint32_t after_seq, bool has_after)
@@ -210,29 +226,27 @@ void nt_tcp_input_listen(struct nt_tcp_engine *tcp, struct nt_tcp_listener *list
     if (header->flags & NT_TCP_RST)
         return;
     if (header->flags & NT_TCP_ACK) {
-        nt_tcp_answer_reset(tcp, segment);
+        if (!nt_tcp_input_cookie(tcp, listener, segment))
+            nt_tcp_answer_reset(tcp, segment);
         return;
     }
     if (!(header->flags & NT_TCP_SYN))
         return;
     struct nt_path path;
-    if (nt_tcp_accept_queue_full(tcp, listener) || syn_queue_full(tcp, listener) ||
+    if (nt_tcp_accept_queue_full(tcp, listener) ||
         nt_netconf_path(&tcp->netconf, segment->src, &path) != 0) {
         nt_tcp_count(tcp, NT_TCP_LISTEN_DROPS);
+        return;
+    }
+    if (NT_UNLIKELY(syn_queue_full(tcp, listener))) {
+        nt_tcp_answer_cookie(tcp, listener, segment, &path);
         return;
     }
     struct nt_tcb *t = nt_tcb_new(tcp);
     if (t == NULL)
         return;
-    nt_addr_copy(t->local_addr, segment->dst);
-    nt_addr_copy(t->remote_addr, segment->src);
-    t->local_port = header->dst_port;
-    t->remote_port = header->src_port;
-    t->flags = NT_TCB_PASSIVE | NT_TCB_SYN_DUE;
-    t->listener = (uint32_t)(listener - tcp->listener);
-    nt_tcb_set_path(tcp, t, &path);
-    inherit_options(tcp, t, listener);
-    nt_tcp_take_syn(tcp, t, segment);
+    nt_tcp_listener_begin(tcp, listener, t, segment, &path);
+    t->flags |= NT_TCB_SYN_DUE;
     struct nt_tcp_tuple tuple = {t->local_addr, t->remote_addr, t->local_port, t->remote_port};
     uint32_t iss = nt_tcp_isn(tcp, &tuple);
     if (has_after && !nt_seq_gt(iss, after_seq))

@@ -267,7 +267,8 @@ struct nt_tcp_globals {
     uint32_t port_cursor[16];
     uint32_t fence_number; // last fence sent
     uint32_t fence_sent_ms;
-    uint32_t pad[2];
+    uint32_t pad;
+    uint32_t cookie_period;      // the last one in which a SYN cookie was sent, and 1 (cookies.c)
     struct nt_request reply[64]; // by request number; kind 0: none
 };
 
