@@ -25,19 +25,27 @@ Event = front.Planned | front.ServerReady
 class ScratchHosts:
     """The hosts of a topology; a context manager."""
 
-    def __init__(self, topology: str, on_event: Callable[[Event], None] = lambda _: None) -> None:
-        """`topology` is TOML; `on_event` follows the boot."""
+    def __init__(
+        self,
+        topology: str,
+        on_event: Callable[[Event], None] = lambda _: None,
+        replacements: Sequence[front.Replacement] = (),
+    ) -> None:
+        """`topology` is TOML; `on_event` follows the boot; `replacements` of installed servers."""
         # Short: the paths of sockets are limited (runtime.py).
         self.folder = Path(tempfile.mkdtemp(prefix="newtos-"))
         self.runtime = open_runtime_dir(self.folder / "run")
         self._boot_file = self.folder / "hosts.toml"
         self._boot_file.write_text(topology, encoding="utf-8")
         self._on_event = on_event
+        self._replacements = replacements
         self._rs: BootedRs | None = None
 
     def __enter__(self) -> "ScratchHosts":
         try:
-            self._rs = start_rs(self._boot_file, self.runtime, attached=True)
+            self._rs = start_rs(
+                self._boot_file, self.runtime, attached=True, replacements=self._replacements
+            )
             for event in self._rs.events():
                 self._on_event(event)
         except BaseException:

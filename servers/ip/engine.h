@@ -67,7 +67,8 @@ enum nt_ip_counter {
     NT_IP_COUNT_FENCES = 41,
     NT_IP_COUNT_FENCES_DEFERRED = 42,
     NT_IP_COUNT_STALE_RETURNS = 43,
-    NT_IP_COUNTERS = 44,
+    NT_IP_COUNT_NEIGHBOUR_REFUSED = 44, // packets to somebody whom there was no room to ask for
+    NT_IP_COUNTERS = 45,
 };
 
 struct nt_ip_memory { // mapped; base NULL: there is none

@@ -11,6 +11,12 @@ enum {
     PROBES_MAX = 3,           // RFC 4861 §10 MAX_MULTICAST_SOLICIT
     PROBE_INTERVAL_MS = 1000, // RFC 1122 §2.3.2.1: at most one a second and destination
     CONFIRMED_S = 60,         // RFC 1122 §2.3.2.1: a timeout of the order of a minute
+    // Whoever we are to answer can choose whom we ask for. So what waits for an answer takes at
+    // most so many ways of a set by one interface, gives way to the next only after so long, and
+    // takes the way of a station that is known only if we have not spoken to it for so long.
+    ASKED_A_SET = 2,
+    ANSWER_MS = 100,
+    KEPT_S = 10,
 };
 
 static uint32_t index_of(const struct nt_ip *ip, const struct nt_ip_neighbour *neighbour)
@@ -149,25 +155,62 @@ static void forget(struct nt_ip *ip, struct nt_ip_neighbour *neighbour)
     neighbour->state = NT_IP_NEIGHBOUR_FREE;
 }
 
-// A free way for `addr`, if need be that of the least recently used one.
-static struct nt_ip_neighbour *make_room(struct nt_ip *ip, const uint8_t addr[16])
+static bool is_asked(const struct nt_ip_neighbour *way, uint32_t interface)
 {
-    struct nt_ip_neighbour *way = first_way(ip, addr), *victim = way;
+    return way->state == NT_IP_NEIGHBOUR_INCOMPLETE && way->interface == interface;
+}
+
+static bool asks_too_many(const struct nt_ip_neighbour *ways, uint32_t interface)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < NT_IP_NEIGHBOUR_WAYS; i++)
+        count += is_asked(&ways[i], interface);
+    return count >= ASKED_A_SET;
+}
+
+static bool may_give_way_to_asked(const struct nt_ip *ip, const struct nt_ip_neighbour *way)
+{
+    if (way->state == NT_IP_NEIGHBOUR_FREE)
+        return true;
+    if (way->state == NT_IP_NEIGHBOUR_INCOMPLETE)
+        return way->probes > 1 ||
+               ip->now_ns + (PROBE_INTERVAL_MS - ANSWER_MS) * NT_IP_MS >= way->retry_ns;
+    return ip->now_ns - way->used_ns >= KEPT_S * NT_IP_S;
+}
+
+// States are numbered by what they are worth.
+static bool is_worth_less(const struct nt_ip_neighbour *a, const struct nt_ip_neighbour *b)
+{
+    return a->state != b->state ? a->state < b->state : a->used_ns < b->used_ns;
+}
+
+// A free way for `addr`, if need be that of another; NULL: none may be taken now.
+static struct nt_ip_neighbour *make_room(struct nt_ip *ip, uint32_t interface,
+                                         const uint8_t addr[16], enum nt_ip_neighbour_state state)
+{
+    struct nt_ip_neighbour *way = first_way(ip, addr), *victim = NULL;
+    bool asked = state == NT_IP_NEIGHBOUR_INCOMPLETE;
+    bool of_asked_only = asked && asks_too_many(way, interface);
     for (uint32_t i = 0; i < NT_IP_NEIGHBOUR_WAYS; i++, way++) {
-        if (way->state == NT_IP_NEIGHBOUR_FREE)
-            return way;
-        if (way->used_ns < victim->used_ns)
+        if ((of_asked_only && !is_asked(way, interface)) ||
+            (asked && !may_give_way_to_asked(ip, way)))
+            continue;
+        if (victim == NULL || is_worth_less(way, victim))
             victim = way;
     }
-    nt_ip_count(ip, NT_IP_COUNT_NEIGHBOUR_EVICTED);
-    forget(ip, victim);
+    if (victim != NULL && victim->state != NT_IP_NEIGHBOUR_FREE) {
+        nt_ip_count(ip, NT_IP_COUNT_NEIGHBOUR_EVICTED);
+        forget(ip, victim);
+    }
     return victim;
 }
 
 static struct nt_ip_neighbour *add(struct nt_ip *ip, uint32_t interface, const uint8_t addr[16],
                                    enum nt_ip_neighbour_state state)
 {
-    struct nt_ip_neighbour *neighbour = make_room(ip, addr);
+    struct nt_ip_neighbour *neighbour = make_room(ip, interface, addr, state);
+    if (neighbour == NULL)
+        return NULL;
     NT_IP_TOUCH(ip, neighbour);
     *neighbour = (struct nt_ip_neighbour){
         .mark = neighbour->mark,
@@ -200,6 +243,10 @@ const uint8_t *nt_ip_neighbour_resolve(struct nt_ip *ip, const struct nt_path *p
     bool is_new = neighbour == NULL;
     if (is_new)
         neighbour = add(ip, path->interface, path->next_hop, NT_IP_NEIGHBOUR_INCOMPLETE);
+    if (NT_UNLIKELY(neighbour == NULL)) {
+        nt_ip_count(ip, NT_IP_COUNT_NEIGHBOUR_REFUSED);
+        return NULL;
+    }
     neighbour->used_ns = ip->now_ns;
     if (neighbour->state == NT_IP_NEIGHBOUR_INCOMPLETE) {
         wait_for(ip, neighbour, out);
@@ -221,6 +268,7 @@ void nt_ip_neighbour_heard(struct nt_ip *ip, uint32_t interface, const uint8_t a
         return;
     if (neighbour == NULL)
         neighbour = add(ip, interface, addr, NT_IP_NEIGHBOUR_RESOLVED);
+    nt_assert(neighbour != NULL); // any way will do for a station that is there
     NT_IP_TOUCH(ip, neighbour);
     memcpy(neighbour->mac, mac, 6);
     neighbour->state = NT_IP_NEIGHBOUR_RESOLVED;

@@ -8,6 +8,12 @@
 //                      v
 //                     FREE; waiting packets are answered "host unreachable"
 //
+// The table is a cache. A station that speaks finds room for itself, if need be the least recently
+// used entry's, those without an answer first. One that we ask for must not, for it may be
+// anybody's invention: a flood of packets from addresses where nobody is would make us forget
+// everybody else (Linux: "neighbour table overflow"). Where it finds no room the packet is dropped,
+// counted.
+//
 // A waiting packet is copied into a buffer of the IP pool. So nothing that waits refers to a
 // program's memory, a fence need not wait for it, and the copy survives our death. At most
 // NT_IP_WAITING_A_NEIGHBOUR wait for one neighbour; one more drops the oldest.

@@ -212,6 +212,59 @@ def test_the_cache_is_bounded(lab: IpLab) -> None:
     assert [frame.data[5] for frame in lab.tap.frames()] == [239]
 
 
+# -- Whoever makes us ask for addresses where nobody is ------------------------------------------
+
+
+def answer_nobody(lab: IpLab, packets: int = 500) -> None:
+    """Answer a flood: packets to all addresses of the wire where nobody is."""
+    for number in range(packets):
+        lab.udp.send(f"10.0.0.{10 + number % 240}", HEADER, b"to nobody")
+    lab.run()
+    lab.wire.frames()
+
+
+def test_a_flood_makes_no_known_station_forgotten(lab: IpLab) -> None:
+    lab.learn()
+    for _ in range(20):
+        answer_nobody(lab)
+        lab.udp.send(PEER, HEADER, b"known")
+        assert [packet.payload[8:] for packet in lab.wire.packets()] == [b"known"]
+        lab.run(after_ms=50)
+    assert lab.counter("neighbour_refused") > 0
+
+
+def test_a_station_that_speaks_is_known_in_a_flood(lab: IpLab) -> None:
+    answer_nobody(lab)
+    for host in range(10, 60):
+        address, mac = f"10.0.0.{host}", bytes([2, 0, 0, 0, 0, host])
+        lab.learn(mac, address)
+        lab.wire.frames()
+        answer_nobody(lab)
+        lab.udp.send(address, HEADER, b"known")
+        assert [frame.data[5] for frame in lab.wire.frames()] == [host]
+
+
+def test_who_is_asked_for_in_a_flood_gets_a_turn(lab: IpLab) -> None:
+    answer_nobody(lab)
+    lab.run(after_ms=150)
+    lab.udp.send("10.0.0.250", HEADER, b"now")
+    assert [message.target_ip for message in lab.wire.arps()] == ["10.0.0.250"]
+
+
+def test_a_flood_over_one_wire_leaves_another_its_places(lab: IpLab) -> None:
+    answer_nobody(lab)
+    for host in range(20, 30):
+        address = f"10.1.0.{host}"
+        lab.udp.send(address, HEADER, b"first", src="10.1.0.2")
+        assert [message.target_ip for message in lab.tap.arps()] == [address]
+        answer_nobody(lab)
+        mac = bytes([2, 0, 0, 1, 0, host])
+        lab.tap.deliver_arp(Arp(REPLY, mac, address, MAC[1], "10.1.0.2"), dst=MAC[1])
+        lab.tap.frames()
+        lab.udp.send(address, HEADER, b"second", src="10.1.0.2")
+        assert [frame.data[5] for frame in lab.tap.frames()] == [host]
+
+
 def test_the_gateway_is_asked_for_and_used(lab: IpLab) -> None:
     lab.udp.send("192.0.2.1", HEADER, b"far away", src="10.1.0.2")
     assert [message.target_ip for message in lab.tap.arps()] == ["10.1.0.1"]
