@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Self
 
 from newtos_py.bench.experiment import PAPER, Curve, Effort, Experiment, Outcome, Panel
-from newtos_py.bench.http_figure import CONNECTIONS, QUICK_CONNECTIONS
 from newtos_py.bench.lighttpd import PORT, Lighttpd, Site, path_of
 from newtos_py.bench.pairs import need
 from newtos_py.bench.report import Summary, summarize
@@ -22,6 +21,9 @@ from newtos_py.bench.wrk import Load, run_wrk, wrk_command
 
 SIZE = 11 * 1024
 REQUESTS_A_CONNECTION = 10
+# Of the paper's table.
+CONNECTIONS = (1, 2, 4, 8, 16, 32, 64, 128)
+QUICK_CONNECTIONS = (1, 16, 128)
 # Of architecture.md §14, per cent, under load.
 BUDGET = 99.9
 _USER_SPACE = "user space"

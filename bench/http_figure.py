@@ -16,11 +16,11 @@ from newtos_py.bench.wrk import Load
 if TYPE_CHECKING:
     from newtos_py.bench.report import Summary
 
-CONNECTIONS = (1, 2, 4, 8, 16, 32, 64, 128)
-QUICK_CONNECTIONS = (1, 16, 128)
+CONNECTIONS = (1, 2, 8, 32, 64, 128)
+QUICK_CONNECTIONS = (1, 32, 128)
 # Of the baselines, which are slow, and whose curve has no more to say.
-BASELINE_CONNECTIONS = (1, 16, 128)
-QUICK_BASELINE_CONNECTIONS = (16,)
+BASELINE_CONNECTIONS = (1, 32, 128)
+QUICK_BASELINE_CONNECTIONS = (32,)
 _DIFFERENCES = (
     "The load is wrk on the second of two cores, not httperf on another machine over 10 Gb/s; "
     "newtos's servers share the two cores with the programs. lighttpd is as Debian has it: it uses "

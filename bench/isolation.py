@@ -101,6 +101,7 @@ def _run(effort: Effort) -> Outcome:
         tuple(curves),
         notes=(*_notes(found), f"congestion control on both sides: {CONGESTION}"),
         log_x=False,
+        log_y=True,
         x_names=tuple(_PLACEMENTS),
         details=details,
     )

@@ -48,8 +48,8 @@ _STEERINGS = {
     "fastsocket": ("rss", "rfd"),
 }
 _LINUX_DESIGNS = ("stock", "reuseport")
-# What IP counts of segments (servers/ip): all it steered, and those whose lane was at hand.
-_LOCAL, _ALL = "local_packets", "steered_packets"
+# What TCP servers count of segments: whether they arrived where their program runs (locality.c).
+_LOCAL, _FAR = "local_passive_segments", "far_passive_segments"
 _PAPERS = {
     # Table 2: Apache, 48 cores, requests/s of one core, with lock_stat.
     f"Affinity-Accept, 48 cores, a core {PAPER}": {
@@ -81,7 +81,7 @@ class Seen:
     """What one run saw."""
 
     connections_per_s: float
-    # Of the packets that the server's host received, per cent; None where nobody counts them.
+    # Of the segments of accepted connections, per cent; None where nobody counts them.
     local: float | None
 
 
@@ -126,7 +126,8 @@ def _side(place: Place, cores: tuple[int, int]) -> LanesSide | LinuxLanesSide:
 
 
 def _share(counted: Counter[str]) -> float | None:
-    return 100 * counted[_LOCAL] / counted[_ALL] if counted[_ALL] else None
+    both = counted[_LOCAL] + counted[_FAR]
+    return 100 * counted[_LOCAL] / both if both else None
 
 
 def _run(effort: Effort) -> Outcome:
@@ -158,7 +159,12 @@ def outcome_of(seen: dict[Place, list[Seen]]) -> Outcome:
         Curve(name, {float(designs.index(d) + 1): Summary(y, y, y) for d, y in points.items()})
         for name, points in _PAPERS.items()
     ]
-    further = [Panel("local packets, per cent", tuple(Curve(*each) for each in local.items()))]
+    further = [
+        Panel(
+            "local packets of passive connections, per cent",
+            tuple(Curve(*each) for each in local.items()),
+        )
+    ]
     return Outcome(
         "listen design",
         "connections a second",

@@ -16,8 +16,8 @@ _DPI = 120
 def save(outcome: Outcome, title: str, path: Path) -> None:
     """Draw medians, with the spread of runs as bars, into a PNG; BenchError without matplotlib."""
     try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 (only plots need it)
-        from matplotlib.ticker import ScalarFormatter  # noqa: PLC0415
+        from matplotlib import ticker  # noqa: PLC0415 (only plots need it)
+        from matplotlib.figure import Figure  # noqa: PLC0415
     except ImportError:
         raise BenchError("plots need matplotlib: pip install 'newtos_py[plots]'") from None
     panels = outcome.panels
@@ -26,12 +26,16 @@ def save(outcome: Outcome, title: str, path: Path) -> None:
     for i, panel in enumerate(panels, start=1):
         axes = figure.add_subplot(len(panels), 1, i)
         _draw(axes, outcome, panel)
+        axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda y, _: f"{y:,g}"))
+        if panel.log_y:
+            axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+            axes.minorticks_off()
         if outcome.x_names:
             axes.set_xticks(range(1, len(outcome.x_names) + 1), outcome.x_names)
             axes.set_xlim(0.5, len(outcome.x_names) + 0.5)
         elif outcome.log_x:
             axes.set_xscale("log", base=2)
-            axes.xaxis.set_major_formatter(ScalarFormatter())
+            axes.xaxis.set_major_formatter(ticker.ScalarFormatter())
             axes.set_xticks(panel.points())
             axes.minorticks_off()
         if i == 1:
@@ -61,8 +65,10 @@ def _draw(axes: "Axes", outcome: Outcome, panel: Panel) -> None:
     if panel.log_y:
         axes.set_yscale("log")
     else:
-        axes.set_ylim(bottom=0)
+        highest = [point.highest for curve in panel.curves for point in curve.points.values()]
+        axes.set_ylim(0, max(highest) * 1.08)
     axes.set_xlabel(outcome.x_label)
     axes.set_ylabel(panel.y_label)
-    axes.legend(fontsize="small")
+    # Below: it would hide points.
+    axes.legend(fontsize="small", ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14))
     axes.grid(visible=True, alpha=0.3)

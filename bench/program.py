@@ -68,8 +68,10 @@ def output_of(side: Side, command: Sequence[str], timeout_s: float) -> str:
             timeout=timeout_s,
         )
     except subprocess.TimeoutExpired:
-        raise BenchError(f"{command[0]} did not end within {timeout_s:.0f} s") from None
+        raise BenchError(
+            f"{command[0]} on {side.name} did not end within {timeout_s:.0f} s"
+        ) from None
     if done.returncode != 0:
         said = " ".join((done.stderr or done.stdout).split())
-        raise BenchError(f"{command[0]} ended with status {done.returncode}: {said}")
+        raise BenchError(f"{command[0]} on {side.name} ended with status {done.returncode}: {said}")
     return done.stdout

@@ -87,9 +87,8 @@ def _probe(prefix: Sequence[str], environ: dict[str, str], calls: int) -> float:
 
 def _run(effort: Effort) -> Outcome:
     found: dict[str, list[float]] = {column.name: [] for column in _COLUMNS}
-    runs = max(effort.runs, 3)
-    with _places() as places, Steps(runs * len(_COLUMNS)) as steps:
-        for _ in range(runs):
+    with _places() as places, Steps(effort.runs * len(_COLUMNS)) as steps:
+        for _ in range(effort.runs):
             for column in _COLUMNS:
                 steps.begin(column.name)
                 found[column.name].append(_probe(*places[column.sockets], column.calls))

@@ -4,6 +4,7 @@ Everything on it is from the results' files: which machine, when, by which comma
 measured, what the paper says and what is different here. The plots are drawn anew beside the page.
 """
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ HEADLINE = "http"
 _HEADLINE_PREFIX = "http-"
 _PLAIN_RATIO = "ratio"
 _QUIET_LOAD = 0.5
+_COLUMNS = 110
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,10 @@ def text_of(
             _markdown(_headline_rows(headline)),
             f"![newtos in Linux's]({plots}/{HEADLINE}.png)\n",
         ]
+    told: dict[str, str] = {}
     for result in results:
-        parts += _section(result, plots)
+        same = told.setdefault(result.differences, result.experiment)
+        parts += _section(result, plots, same if same != result.experiment else None)
     return "\n".join(parts)
 
 
@@ -90,7 +94,7 @@ def _opening(results: Sequence[Result]) -> str:
         "",
         "A cell is the median of an experiment's runs and, in brackets, their spread: highest",
         "less lowest, in the median. A ratio is newtos's median in Linux's. Sides take turns on",
-        "the same cores. To repeat it all:",
+        "the same cores. A dashed line, or (paper), is what the paper says. To repeat it all:",
         "",
         "```sh",
         f"newtos bench run all {'--quick ' if _is_quick(results) else ''}--results DIR",
@@ -110,12 +114,13 @@ def _is_quick(results: Sequence[Result]) -> bool:
     return any(result.effort.quick for result in results)
 
 
-def _section(result: Result, plots: str) -> list[str]:
+def _section(result: Result, plots: str, same: str | None) -> list[str]:
+    """One experiment's; `same`: an earlier one with the same differences."""
     effort, outcome = result.effort, result.outcome
     runs = f"{effort.runs} run{'s' if effort.runs > 1 else ''} of {effort.seconds} s"
     parts = [
         f"## {result.experiment}\n",
-        f"{result.title}. Reproduces {result.reproduces}.\n",
+        _wrapped(f"**{result.title}.** Reproduces: {result.reproduces}."),
         f"`{result.command}`, {runs} each, {result.took_s:.0f} s in all, {result.machine.date}.\n",
     ]
     for panel in outcome.panels:
@@ -124,10 +129,11 @@ def _section(result: Result, plots: str) -> list[str]:
         parts.append(_markdown(cells_of(outcome, panel)))
     parts.append(f"![{result.title}]({plots}/{result.experiment}.png)\n")
     if outcome.notes:
-        parts.append("\n".join(f"- {note}" for note in outcome.notes) + "\n")
+        parts.append("".join(_wrapped(note, "- ") for note in outcome.notes))
     if result.paper:
-        parts.append(f"The paper: {result.paper}\n")
-    parts.append(f"Different here: {result.differences}\n")
+        parts.append(_wrapped(f"The paper: {result.paper}"))
+    differences = result.differences if same is None else f"as with {same}."
+    parts.append(_wrapped(f"Different here: {differences}"))
     return parts
 
 
@@ -146,6 +152,7 @@ def _headline(results: Sequence[Result]) -> Outcome | None:
         "connections",
         "requests a second, in Linux's",
         (*curves, Curve(LINUX, dict(sorted(level.items())))),
+        log_y=True,
     )
 
 
@@ -158,6 +165,15 @@ def _headline_rows(headline: Outcome) -> list[list[str]]:
             cells = (curve.points.get(x) for x in points)
             rows.append([curve.name, *(f"{c.median:.1f}" if c is not None else "" for c in cells)])
     return rows
+
+
+def _wrapped(text: str, mark: str = "") -> str:
+    """Lines of source, not of the page."""
+    indent = " " * len(mark)
+    lines = textwrap.wrap(
+        text, _COLUMNS, initial_indent=mark, subsequent_indent=indent, break_on_hyphens=False
+    )
+    return "\n".join(lines) + "\n"
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -183,6 +183,7 @@ def test_a_page_has_tables_plots_and_what_differs(tmp_path: Path) -> None:
     assert "| 20 B | 0.5 | 3.0 |" in text
     assert "- a note" in text
     assert "Different here: other load" in text
+    assert "Different here: as with http-short." in text
     assert "The paper: more" in text
     assert "`newtos bench run bulk`, 5 runs of 1 s each, 62 s in all" in text
     assert "calls, memcached" in text  # without a result
