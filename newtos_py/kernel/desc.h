@@ -50,10 +50,11 @@ struct nt_desc {
     uint8_t ref_count;  // 0, 1 or 2
     uint16_t gso_size;  // payload bytes a wire segment; 0: not a super-segment
     uint16_t l4_offset; // transport header's offset: from ref[0].offset (up) or in data[] (down)
-    uint32_t flow_hash; // symmetric hash of the 4-tuple, 0 if not computed
-    uint32_t tag;       // meaning depends on kind
-    uint32_t arg;       // meaning depends on kind
-    uint32_t check;     // nt_desc_check() of the slot's index: torn or misplaced slots show
+    // Symmetric hash of the 4-tuple, 0 if not computed. FRAME, up: the card's (net/nic.h).
+    uint32_t flow_hash;
+    uint32_t tag;   // meaning depends on kind. FRAME, down: 1 + the lane that sends it, else 0
+    uint32_t arg;   // meaning depends on kind. FRAME, PACKET: 1 + the card's queue; 0: none said
+    uint32_t check; // nt_desc_check() of the slot's index: torn or misplaced slots show
     struct nt_ref ref[2];
     uint8_t data[136];
 };

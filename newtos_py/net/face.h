@@ -12,7 +12,9 @@
 #include "newtos_py/net/ipv4.h"
 #include "newtos_py/net/ipv6.h"
 #include "newtos_py/net/netconf.h"
+#include "newtos_py/net/nic.h"
 #include "newtos_py/net/steering.h"
+#include "newtos_py/net/steering_twenty.h"
 #include "newtos_py/net/udp.h"
 
 bool nt_face_ethernet_parse(struct nt_ethernet *repr, const uint8_t *p, uint64_t len);

@@ -5,9 +5,10 @@ servers are one build of one machine.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from newtos_py.errors import NewtosError
-from newtos_py.kernel.server import InterfaceConfig, LocalAddress, NetConfig
+from newtos_py.kernel.server import InterfaceConfig, LocalAddress, NetConfig, SteeringConfig
 from newtos_py.net import addr as addresses
 from newtos_py.net._net import ffi, lib
 
@@ -19,7 +20,9 @@ LOOPBACK_MTU = 65535
 GSO_MAX = 65535 - 60 - 60
 CSUM_TX = 1  # NT_INTERFACE_CSUM_TX
 # enum nt_steering_kind, by name.
-STEERINGS = ("rss", "flow-groups", "rfd")
+STEERINGS = ("rss", "flow-groups", "rfd", "twenty-policy")
+# A struct made by any cffi module.
+CffiObject = Any
 _LO = InterfaceConfig(LOOPBACK, "lo", bytes(6), LOOPBACK_MTU, GSO_MAX, csum_tx=True)
 
 
@@ -66,11 +69,15 @@ def to_bytes(net: NetConfig) -> bytes:
         conf.address[i] = (one.address, one.prefix_bits, one.interface)
     for i, route in enumerate(net.routes):
         conf.route[i] = (route.prefix, route.gateway, route.prefix_bits, route.interface)
-    steering = net.steering
-    conf.steering.kind = STEERINGS.index(steering.kind)
-    conf.steering.lanes = steering.lanes
-    conf.steering.key = steering.key.ljust(len(conf.steering.key), b"\0")
+    fill_steering(conf.steering, net.steering)
     return bytes(ffi.buffer(conf))
+
+
+def fill_steering(raw: CffiObject, steering: SteeringConfig) -> None:
+    """Fill a struct nt_steering_config, of any cffi module."""
+    raw.kind = STEERINGS.index(steering.kind)
+    raw.lanes = steering.lanes
+    raw.key = steering.key.ljust(len(raw.key), b"\0")
 
 
 def find_path(netconf: bytes, dst: bytes) -> Path | None:

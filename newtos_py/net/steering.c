@@ -13,17 +13,28 @@ void nt_steering_init(struct nt_steering *steering, const struct nt_steering_con
     nt_steering_rfd_init(steering);
 }
 
-uint32_t nt_steering_lane(const struct nt_steering *steering, const struct nt_flow *arriving)
+uint32_t nt_steering_lane_hashed(const struct nt_steering *steering, const struct nt_flow *arriving,
+                                 uint32_t hash)
 {
     if (steering->config.lanes == 1)
         return 0;
     switch ((enum nt_steering_kind)steering->config.kind) {
     case NT_STEERING_RSS:
-        return nt_steering_rss(steering, arriving);
+        return nt_steering_rss(steering, hash);
     case NT_STEERING_FLOW_GROUPS:
         return nt_steering_flow_groups(steering, arriving);
     case NT_STEERING_RFD:
-        return nt_steering_rfd(steering, arriving);
+    case NT_STEERING_TWENTY:
+        return nt_steering_rfd(steering, arriving, hash);
     }
     return 0; // a kind of another version
+}
+
+uint32_t nt_steering_lane(const struct nt_steering *steering, const struct nt_flow *arriving)
+{
+    uint32_t kind = steering->config.kind;
+    bool needless = steering->config.lanes == 1 || kind == NT_STEERING_FLOW_GROUPS ||
+                    (kind != NT_STEERING_RSS && nt_steering_rfd_is_active(steering, arriving));
+    uint32_t hash = needless ? 0 : nt_steering_rss_flow_hash(steering, arriving);
+    return nt_steering_lane_hashed(steering, arriving, hash);
 }

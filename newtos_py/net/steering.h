@@ -7,6 +7,8 @@
 //                                        (Affinity-Accept §3.1)
 //   rfd          steering_rfd.c          active connections carry their lane in the port that they
 //                                        chose; passive ones go by rss (Fastsocket §3.3)
+//   twenty-policy  the same; but the card (nic.h) learns where segments belong from what is sent
+//                  (Affinity-Accept §7.1), and where it does not know IP puts it right
 //
 // Pure: IP asks for every segment that arrives, TCP when it chooses the source port of an active
 // connection, so that what comes back arrives where the connection is. Both make their tables from
@@ -32,6 +34,7 @@ enum nt_steering_kind {
     NT_STEERING_RSS = 0,
     NT_STEERING_FLOW_GROUPS = 1,
     NT_STEERING_RFD = 2,
+    NT_STEERING_TWENTY = 3,
 };
 
 struct nt_steering_config { // part of struct nt_netconf
@@ -59,13 +62,17 @@ struct nt_steering {
 void nt_steering_init(struct nt_steering *steering, const struct nt_steering_config *config);
 // The lane of an arriving segment; 0 where there is one lane.
 uint32_t nt_steering_lane(const struct nt_steering *steering, const struct nt_flow *arriving);
+// The same, where the card has said its hash (nt_steering_rss_flow_hash).
+uint32_t nt_steering_lane_hashed(const struct nt_steering *steering, const struct nt_flow *arriving,
+                                 uint32_t hash);
 
 #ifndef NT_CDEF
 // True if an active connection is to be in the lane of its program's core (Fastsocket §3.3); where
 // not, it is wherever socket() came to, as the card knows nothing of programs.
 static inline bool nt_steering_follows_core(const struct nt_steering *steering)
 {
-    return steering->config.lanes > 1 && steering->config.kind == NT_STEERING_RFD;
+    return steering->config.lanes > 1 && (steering->config.kind == NT_STEERING_RFD ||
+                                          steering->config.kind == NT_STEERING_TWENTY);
 }
 #endif
 
@@ -73,7 +80,9 @@ static inline bool nt_steering_follows_core(const struct nt_steering *steering)
 
 void nt_steering_rss_init(struct nt_steering *steering);
 uint32_t nt_steering_rss_hash(const uint8_t key[40], const uint8_t *input, uint32_t bytes);
-uint32_t nt_steering_rss(const struct nt_steering *steering, const struct nt_flow *arriving);
+uint32_t nt_steering_rss_flow_hash(const struct nt_steering *steering,
+                                   const struct nt_flow *arriving);
+uint32_t nt_steering_rss(const struct nt_steering *steering, uint32_t hash);
 
 void nt_steering_flow_groups_init(struct nt_steering *steering);
 uint32_t nt_steering_flow_group(const struct nt_flow *arriving);
@@ -82,6 +91,8 @@ uint32_t nt_steering_flow_groups(const struct nt_steering *steering,
 
 void nt_steering_rfd_init(struct nt_steering *steering);
 bool nt_steering_rfd_is_active(const struct nt_steering *steering, const struct nt_flow *arriving);
-uint32_t nt_steering_rfd(const struct nt_steering *steering, const struct nt_flow *arriving);
+// `hash`: of a passive segment, as rss has it.
+uint32_t nt_steering_rfd(const struct nt_steering *steering, const struct nt_flow *arriving,
+                         uint32_t hash);
 
 #endif

@@ -44,10 +44,11 @@ bool nt_steering_rfd_is_active(const struct nt_steering *steering, const struct 
     return !listened_on(steering, arriving->dst_port);
 }
 
-uint32_t nt_steering_rfd(const struct nt_steering *steering, const struct nt_flow *arriving)
+uint32_t nt_steering_rfd(const struct nt_steering *steering, const struct nt_flow *arriving,
+                         uint32_t hash)
 {
     if (!nt_steering_rfd_is_active(steering, arriving))
-        return nt_steering_rss(steering, arriving);
+        return nt_steering_rss(steering, hash);
     uint32_t value = 0;
     for (uint32_t i = 0; i < steering->rfd_bits; i++)
         value |= (arriving->dst_port >> steering->rfd_bit[i] & 1u) << i;

@@ -28,7 +28,8 @@ uint32_t nt_steering_rss_hash(const uint8_t key[40], const uint8_t *input, uint3
     return hash;
 }
 
-uint32_t nt_steering_rss(const struct nt_steering *steering, const struct nt_flow *arriving)
+uint32_t nt_steering_rss_flow_hash(const struct nt_steering *steering,
+                                   const struct nt_flow *arriving)
 {
     uint8_t input[36];
     bool v4 = nt_addr_is_v4(arriving->src) && nt_addr_is_v4(arriving->dst);
@@ -37,6 +38,10 @@ uint32_t nt_steering_rss(const struct nt_steering *steering, const struct nt_flo
     memcpy(input + bytes, arriving->dst + skip, bytes);
     nt_put16(input + (size_t)2 * bytes, arriving->src_port);
     nt_put16(input + (size_t)2 * bytes + 2, arriving->dst_port);
-    uint32_t hash = nt_steering_rss_hash(steering->config.key, input, 2 * bytes + 4);
+    return nt_steering_rss_hash(steering->config.key, input, 2 * bytes + 4);
+}
+
+uint32_t nt_steering_rss(const struct nt_steering *steering, uint32_t hash)
+{
     return steering->indirection[hash & (NT_STEERING_INDIRECTION - 1)];
 }

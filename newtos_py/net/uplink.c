@@ -69,6 +69,7 @@ int nt_uplink_open(struct nt_uplink *uplink, const struct nt_uplink_config *conf
     if (config->capture.base != NULL &&
         nt_capture_open(&uplink->capture, config->capture.base, config->capture.bytes) != 0)
         return bad(why, why_bytes, "the capture ring is malformed");
+    nt_nic_init(&uplink->nic, &config->steering, NULL);
     bool recovered = opened == NT_ARENA_RECOVERED;
     uplink->state = nt_arena_body(&uplink->txn);
     if (open_ports(uplink, config, recovered) != 0)
@@ -174,6 +175,8 @@ enum nt_uplink_input nt_uplink_peek(struct nt_uplink *uplink)
 
 void nt_uplink_done(struct nt_uplink *uplink)
 {
+    if (nt_nic_has_queues(&uplink->nic) && uplink->frame.kind == NT_DESC_FRAME)
+        nt_nic_sent(&uplink->nic, &uplink->frame);
     nt_consumer_advance(&uplink->from_ip);
     nt_txn_crash_point(&uplink->txn);
 }
@@ -202,6 +205,12 @@ void nt_uplink_hand_up(struct nt_uplink *uplink, uint32_t buffer,
         .region = uplink->buffers.owner.view.region,
         .use = uplink->buffers.record[buffer].use,
     };
+    if (nt_nic_has_queues(&uplink->nic)) {
+        const uint8_t *bytes = uplink->buffers.owner.view.base + frame->offset;
+        struct nt_nic_choice choice = nt_nic_receive(&uplink->nic, bytes, frame->len);
+        desc->flow_hash = choice.hash;
+        desc->arg = choice.queue;
+    }
     nt_producer_advance(&uplink->to_ip);
     struct nt_capture_piece whole = {uplink->buffers.owner.view.base + frame->offset, frame->len};
     nt_uplink_observe(uplink, NT_CAPTURE_IN, &whole, 1);

@@ -25,6 +25,7 @@
 #include "newtos_py/kernel/engine.h"
 #include "newtos_py/kernel/regions.h"
 #include "newtos_py/net/buffers.h"
+#include "newtos_py/net/nic.h"
 
 enum {
     NT_UPLINK_RETURNS_MAX = 10, // IP, UDP and 8 lanes of TCP
@@ -72,7 +73,8 @@ struct nt_uplink_config {
     struct nt_span to_ip;
     struct nt_span returns[10];
     struct nt_uplink_pool pools[10];
-    struct nt_span capture; // of frames, for observers; base NULL: none
+    struct nt_span capture;             // of frames, for observers; base NULL: none
+    struct nt_steering_config steering; // of the host; zeroed: it has one lane
     uint32_t return_count;
     uint32_t pool_count;
     uint16_t region; // of our own pool
@@ -112,6 +114,7 @@ struct nt_uplink {
     struct nt_bells bells;
     struct nt_status *status;
     struct nt_capture capture;
+    struct nt_nic nic;
     uint64_t now_ns;         // of this step
     struct nt_desc frame;    // private copy of the descriptor that peek found
     uint64_t frame_bytes;    // inline and referenced bytes of it

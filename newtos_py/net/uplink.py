@@ -17,6 +17,7 @@ from newtos_py.kernel.server import (
     PoolShape,
     ServerContext,
 )
+from newtos_py.net.netconf import fill_steering
 
 # What every driver receives into (uplink.h; a return channel has more slots than this).
 RX_POOL = PoolShape(small_count=448, large_count=64)
@@ -64,6 +65,7 @@ def fill_config(ffi: CffiObject, config: CffiObject, context: ServerContext) -> 
     config.region = context.own_pool.region
     config.from_ip = span(ffi, ip.into)
     config.to_ip = span(ffi, ip.out)
+    fill_steering(config.steering, context.net.steering)
     if context.capture is not None:
         config.capture = span(ffi, context.capture)
     config.return_count = len(returns)

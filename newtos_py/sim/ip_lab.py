@@ -73,18 +73,28 @@ class Driver:
         self.from_ip = Consumer(self.memory["out"])
         self.returns = Consumer(self.returns_memory, RETURN_BYTES)
 
-    def deliver(self, frame: bytes, flags: int = 0, gso_size: int = 0) -> Ref:
-        """Hand a received frame up."""
+    def deliver(
+        self, frame: bytes, flags: int = 0, gso_size: int = 0, nic: tuple[int, int] = (0, 0)
+    ) -> Ref:
+        """Hand a received frame up; `nic` is its hash and queue (+ 1), as the card says."""
         ref = self.owner.put(frame)
-        desc = Desc(FRAME, refs=(ref,), flags=flags, gso_size=gso_size)
+        desc = Desc(
+            FRAME, refs=(ref,), flags=flags, gso_size=gso_size, flow_hash=nic[0], arg=nic[1]
+        )
         assert self.to_ip.push(desc)
         return ref
 
-    def deliver_ip(self, packet: bytes, dst: bytes | None = None, flags: int = 0) -> Ref:
+    def deliver_ip(
+        self,
+        packet: bytes,
+        dst: bytes | None = None,
+        flags: int = 0,
+        nic: tuple[int, int] = (0, 0),
+    ) -> Ref:
         """Hand a received IP packet up."""
         dst = MAC[self.index] if dst is None else dst
         frame = packets.ethernet(dst, PEER_MAC, packets.ETHERTYPE_IPV4, packet)
-        return self.deliver(frame, flags)
+        return self.deliver(frame, flags, nic=nic)
 
     def deliver_arp(self, message: Arp, dst: bytes = packets.BROADCAST_MAC) -> None:
         """Hand a received ARP message up."""

@@ -341,7 +341,9 @@ class Dialogue:
     def _open_region(sock: Socket, region: _C) -> None:
         entries = region.entries
         ring = ffi.buffer(ffi.cast("char *", region.header), 4096 + entries * 64)
-        claims = ffi.buffer(ffi.cast("char *", region.claims), ffi.sizeof("struct nt_listener_claims"))
+        claims = ffi.buffer(
+            ffi.cast("char *", region.claims), ffi.sizeof("struct nt_listener_claims")
+        )
         sock.listening(ring, claims, entries)
 
     def other_program(self, area: int) -> Program:

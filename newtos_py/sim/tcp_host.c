@@ -48,6 +48,7 @@ struct nt_sim_host {
     struct listener listener[NT_SIM_LISTENERS];
     struct nt_steer steer[NT_SIM_STEERS]; // what IP was told of connections, in order
     uint32_t steer_count;
+    uint32_t packet_arg;
     bool hold_fences;
     uint64_t fence_seen;
     jmp_buf crash;
@@ -279,6 +280,8 @@ static void take_returns(struct nt_sim_host *host)
         (void)nt_pool_give_back(&host->owner, back);
 }
 
+void nt_sim_host_set_arg(struct nt_sim_host *host, uint32_t arg) { host->packet_arg = arg; }
+
 bool nt_sim_host_deliver(struct nt_sim_host *host, const uint8_t *packet, uint32_t len,
                          uint8_t flags, uint8_t kind)
 {
@@ -295,6 +298,7 @@ bool nt_sim_host_deliver(struct nt_sim_host *host, const uint8_t *packet, uint32
         .flags = flags,
         .ref_count = 1,
         .l4_offset = (uint16_t)(len != 0 ? (packet[0] & 15) * 4 : 0),
+        .arg = host->packet_arg,
         .check = nt_desc_check(host->ip_out.tail),
         .ref = {{.offset = offset,
                  .len = len,

@@ -67,6 +67,8 @@ const void *nt_sim_host_arena(const struct nt_sim_host *host, uint64_t *bytes);
 // Hands a packet up; false if no buffer is free (it is lost). `flags`: enum nt_desc_flags.
 bool nt_sim_host_deliver(struct nt_sim_host *host, const uint8_t *packet, uint32_t len,
                          uint8_t flags, uint8_t kind);
+// What later packets' descriptors say in `arg`: the card's queue (desc.h).
+void nt_sim_host_set_arg(struct nt_sim_host *host, uint32_t arg);
 // Pushes a descriptor as it is; `whole`: with the check word that its slot must have.
 bool nt_sim_host_push_desc(struct nt_sim_host *host, const struct nt_desc *desc, bool whole);
 // The next packet that goes out, gathered, checksums complete. False: none. Fences are passed.

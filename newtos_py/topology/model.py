@@ -82,6 +82,7 @@ class Steering(Enum):
     RSS = "rss"
     FLOW_GROUPS = "flow-groups"
     RFD = "rfd"
+    TWENTY_POLICY = "twenty-policy"
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,11 @@ enum nt_ip_counter {
     NT_IP_COUNT_FENCES_DEFERRED = 42,
     NT_IP_COUNT_STALE_RETURNS = 43,
     NT_IP_COUNT_NEIGHBOUR_REFUSED = 44, // packets to somebody whom there was no room to ask for
-    NT_IP_COUNTERS = 45,
+    // Only with several lanes.
+    NT_IP_COUNT_FORWARDED = 45,          // segments that the card had put into another lane's queue
+    NT_IP_COUNT_EXACT_LOOKUPS = 46,      // of connections by exact match (exact.h)
+    NT_IP_COUNT_EXACT_ENTRIES_SEEN = 47, // by these
+    NT_IP_COUNTERS = 48,
 };
 
 struct nt_ip_memory { // mapped; base NULL: there is none

@@ -91,6 +91,8 @@ static bool frame_bytes(struct nt_ip *ip, uint32_t interface, const struct nt_de
         .bytes = bytes + NT_IP_L2_BYTES,
         .ref = *ref,
         .interface = interface,
+        .nic_hash = desc->flow_hash,
+        .nic_queue = desc->arg,
         .gso_size = desc->gso_size,
         .flags = desc->flags & (NT_DESC_CSUM_PARTIAL | NT_DESC_CSUM_VALID),
         .link_group = nt_mac_is_group(header.dst),

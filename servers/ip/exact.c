@@ -55,11 +55,14 @@ void nt_ip_exact_set(struct nt_ip *ip, uint32_t lane, const struct nt_steer *ste
     nt_txn_crash_point(&ip->txn);
 }
 
-uint32_t nt_ip_exact_find(const struct nt_ip *ip, const struct nt_flow *arriving)
+uint32_t nt_ip_exact_find(struct nt_ip *ip, const struct nt_flow *arriving)
 {
     if (NT_LIKELY(ip->exact_count == 0))
         return NT_IP_LANES;
     uint32_t at = find(ip, arriving);
+    nt_ip_count(ip, NT_IP_COUNT_EXACT_LOOKUPS);
+    nt_ip_count_n(ip, NT_IP_COUNT_EXACT_ENTRIES_SEEN,
+                  at == NT_IP_EXACTS ? NT_IP_EXACT_WAYS : at % NT_IP_EXACT_WAYS + 1);
     return at == NT_IP_EXACTS ? (uint32_t)NT_IP_LANES : ip->state->exact[at].lane - 1;
 }
 

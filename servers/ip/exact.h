@@ -14,7 +14,7 @@
 // Takes down what a TCP server says of a connection.
 void nt_ip_exact_set(struct nt_ip *ip, uint32_t lane, const struct nt_steer *steer);
 // The lane of an arriving segment if it is in the table, else NT_IP_LANES.
-uint32_t nt_ip_exact_find(const struct nt_ip *ip, const struct nt_flow *arriving);
+uint32_t nt_ip_exact_find(struct nt_ip *ip, const struct nt_flow *arriving);
 // Counts what the arena holds: look-ups are made only where there is something.
 void nt_ip_exact_recover(struct nt_ip *ip);
 

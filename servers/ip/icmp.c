@@ -106,13 +106,13 @@ static void echo(struct nt_ip *ip, const struct nt_ip_in *in, const struct nt_ic
 // -- Errors about our packets ----------------------------------------------------------------
 
 // The lane of the connection whose packet is quoted: where its peer's go.
-static uint32_t quoted_lane(const struct nt_ip *ip, const uint8_t *header, const uint8_t *ports)
+static uint32_t quoted_lane(struct nt_ip *ip, const uint8_t *header, const uint8_t *ports)
 {
     uint8_t src[16], dst[16];
     nt_addr_from_v4(src, nt_ipv4_src(header));
     nt_addr_from_v4(dst, nt_ipv4_dst(header));
     struct nt_flow arriving = {dst, src, nt_get16(ports + 2), nt_get16(ports)};
-    return nt_ip_lane(ip, &arriving);
+    return nt_ip_lane(ip, &arriving, 0);
 }
 
 // The upper server whose packet is quoted, or NT_IP_UPPERS if it can't be one of ours.

@@ -8,22 +8,29 @@
 #include "servers/ip/icmp.h"
 #include "servers/ip/reassembly.h"
 
-uint32_t nt_ip_lane(const struct nt_ip *ip, const struct nt_flow *arriving)
+uint32_t nt_ip_lane(struct nt_ip *ip, const struct nt_flow *arriving, uint32_t nic_hash)
 {
     if (NT_LIKELY(ip->lanes <= 1))
         return 0;
     uint32_t exact = nt_ip_exact_find(ip, arriving);
-    return exact < NT_IP_LANES ? exact : nt_steering_lane(&ip->steering, arriving);
+    if (exact < NT_IP_LANES)
+        return exact;
+    return nic_hash != 0 ? nt_steering_lane_hashed(&ip->steering, arriving, nic_hash)
+                         : nt_steering_lane(&ip->steering, arriving);
 }
 
-// The lane of a whole TCP packet. One too short for ports is no lane's, which will say so.
-static uint32_t lane_of(const struct nt_ip *ip, const struct nt_ip_in *in)
+// The lane of a whole TCP packet. One too short for ports is no lane's, which will say so. Where
+// the card put it into another lane's queue, this is what Fastsocket §3.3 does in software.
+static uint32_t lane_of(struct nt_ip *ip, const struct nt_ip_in *in)
 {
     if (NT_LIKELY(ip->lanes <= 1) || in->ip.total_bytes < in->ip.header_bytes + 4u)
         return 0;
     const uint8_t *ports = in->bytes + in->ip.header_bytes;
     struct nt_flow arriving = {in->src, in->dst, nt_get16(ports), nt_get16(ports + 2)};
-    return nt_ip_lane(ip, &arriving);
+    uint32_t lane = nt_ip_lane(ip, &arriving, in->nic_hash);
+    if (in->nic_queue != 0 && in->nic_queue != lane + 1)
+        nt_ip_count(ip, NT_IP_COUNT_FORWARDED);
+    return lane;
 }
 
 // Ports stand first in TCP's and UDP's headers alike.
@@ -56,6 +63,7 @@ static bool push_up(struct nt_ip *ip, uint32_t to, enum nt_desc_kind kind, uint3
     desc->l4_offset = in->ip.header_bytes;
     desc->flow_hash = hash;
     desc->tag = in->interface;
+    desc->arg = in->nic_queue;
     desc->check = nt_desc_check(upper->out.tail);
     desc->ref[0] = in->ref;
     desc->ref[0].len = in->ip.total_bytes; // without the link's padding

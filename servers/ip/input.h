@@ -14,7 +14,7 @@ void nt_ip_input_own(struct nt_ip *ip, struct nt_ip_in *in, uint32_t buffer, uin
 // Hands a packet (or an ICMP error, NT_DESC_ICMP) up. False, and counted, if there is no room.
 bool nt_ip_hand_up(struct nt_ip *ip, uint32_t upper, enum nt_desc_kind kind,
                    const struct nt_ip_in *in);
-// The TCP server that has the flow.
-uint32_t nt_ip_lane(const struct nt_ip *ip, const struct nt_flow *arriving);
+// The TCP server that has the flow. `nic_hash`: what the card said of it, or 0.
+uint32_t nt_ip_lane(struct nt_ip *ip, const struct nt_flow *arriving, uint32_t nic_hash);
 
 #endif

@@ -220,6 +220,7 @@ static void send_frame(struct nt_ip *ip, uint32_t interface, const uint8_t mac[6
     desc->flags = out->flags;
     desc->gso_size = out->gso_size;
     desc->flow_hash = out->flow_hash;
+    desc->tag = out->upper < NT_IP_LANES ? out->upper + 1u : 0;
     desc->ref_count = out->ref_count;
     memcpy(desc->ref, out->ref, sizeof desc->ref);
     nt_ip_frame_push(ip, interface);

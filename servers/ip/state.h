@@ -210,6 +210,8 @@ struct nt_ip_in {
     uint8_t src[16];
     uint8_t dst[16];
     uint32_t interface;
+    uint32_t nic_hash;  // of the card (net/nic.h), 0: not computed
+    uint32_t nic_queue; // ... and where it put it; 0: it said nothing
     uint16_t gso_size;
     uint8_t flags;   // enum nt_desc_flags
     bool link_group; // broadcast or multicast on the link

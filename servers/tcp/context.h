@@ -408,6 +408,7 @@ struct nt_segment { // an arrived segment, parsed once; trimmed on its way throu
     uint32_t buffer;            // there
     uint16_t use;
     uint8_t desc_flags; // enum nt_desc_flags, as it was handed up
+    uint32_t nic_queue; // a lane, + 1, where the card put it; 0: it said nothing
 };
 
 static inline uint32_t nt_segment_len(const struct nt_segment *segment) // in sequence space

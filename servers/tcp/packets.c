@@ -82,6 +82,7 @@ static void handle_packet(struct nt_tcp_engine *tcp, const struct nt_desc *desc,
     segment.buffer = buffer;
     segment.use = ref->use;
     segment.desc_flags = desc->flags;
+    segment.nic_queue = desc->arg;
     nt_tcp_count(tcp, NT_TCP_SEGMENTS_IN);
     nt_tcp_input(tcp, &segment);
 }

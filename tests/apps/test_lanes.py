@@ -219,3 +219,41 @@ def test_one_listening_socket_is_shown_once(echo: Any) -> None:
         return here and one.state is SocketState.LISTEN
 
     assert len([one for one in echo.sockets(echo.web) if listens(one)]) == 1
+
+
+@pytest.mark.apps("lighttpd", "ab")
+def test_twenty_policy_learns_long_connections_and_misses_short_ones(make_hosts: Any) -> None:
+    """Affinity-Accept §7.1: the card learns from what is sent; what it misses IP puts right."""
+    keys = 'lanes = 2\nsteering = "twenty-policy"\n'
+    with make_hosts("", keys) as pair:
+        (pair.directory / "www").mkdir()
+        (pair.directory / "www" / "20").write_bytes(bytes(20))
+        pair.directory.chmod(0o711)
+        config = pair.directory / "lighttpd.conf"
+        config.write_text(
+            f'server.document-root = "{pair.directory}/www"\nserver.port = {LIGHTTPD}\n'
+            "server.max-keep-alive-requests = 10000\n"
+        )
+
+        def local_and_all() -> tuple[int, int]:
+            local, far = (
+                sum(
+                    pair.counter(pair.client, lane, f"{which}_active_segments")
+                    for lane in ("tcp0", "tcp1")
+                )
+                for which in ("local", "far")
+            )
+            return local, local + far
+
+        with pair.serve(LIGHTTPD, "lighttpd", "-D", "-f", str(config)):
+            pair.ask("ab", "-q", "-n", "400", "-c", "8", f"http://{ADDRESS}:{LIGHTTPD}/20")
+            local, short = local_and_all()
+            assert short > 1000
+            assert short // 4 < local < short * 3 // 4, f"{local} of {short} by chance"
+            assert pair.counter(pair.client, "ip", "forwarded") >= short - local
+            url = f"http://{ADDRESS}:{LIGHTTPD}/20"
+            pair.ask("ab", "-q", "-k", "-n", "1500", "-c", "1", url)
+            more_local, more = (
+                now - before for now, before in zip(local_and_all(), (local, short), strict=True)
+            )
+            assert more_local > more * 9 // 10, f"{more_local} of {more} once it has learned"

@@ -82,6 +82,8 @@ class Received:
     l4_offset: int
     buffer: int
     use: int
+    # What the card said: its hash, and the queue + 1.
+    nic: tuple[int, int]
 
 
 class Host:
@@ -100,6 +102,7 @@ class Host:
         self.capture = Region(lib.nt_capture_bytes(CAPTURE_BYTES))
         lib.nt_capture_format(self.capture.base, CAPTURE_BYTES)
         self.generation = 0
+        self.net = NetConfig((), (), ())
         self.now_ns = 1
         self.rung: set[int] = set()
         self.view = ffi.new("struct nt_pool *")
@@ -146,7 +149,7 @@ class Host:
             drivers=("driver",),
             channels=channels,
             neighbours=(ip,),
-            net=NetConfig((), (), ()),
+            net=self.net,
             wire=wire,
             device_fd=device_fd,
             capture=self.capture.memory,
@@ -218,7 +221,15 @@ class Host:
             buffer = lib.nt_pool_buffer_at(self.view, ref.offset, ref.len)
             copy = bytes(ffi.buffer(data, ref.len))
             frames.append(
-                Received(copy, desc.flags, desc.gso_size, desc.l4_offset, buffer, ref.use)
+                Received(
+                    copy,
+                    desc.flags,
+                    desc.gso_size,
+                    desc.l4_offset,
+                    buffer,
+                    ref.use,
+                    (desc.flow_hash, desc.arg),
+                )
             )
 
     def give_back(self, frame: Received, by: str = "tcp0", **changes: int) -> None:

@@ -59,6 +59,37 @@ def test_segments_go_where_steering_says(kind: str) -> None:
     assert seen == {0, 1, 2}
 
 
+def test_the_cards_hash_is_used_and_its_wrong_queue_put_right() -> None:
+    lab = made("rss")
+    packet = packets.ipv4(Ipv4(PEER, OUR, packets.TCP, segment(40000, 80)))
+    for entry in range(3):  # the card's word: IP does not hash again
+        for queue in range(4):
+            before = lab.counter("forwarded")
+            lab.wire.deliver_ip(packet, nic=(128 + entry, queue))
+            (handed,) = lab.lanes[(128 + entry) % 128 % 3].received()
+            assert handed.arg == queue
+            assert lab.counter("forwarded") - before == (queue not in (0, entry + 1))
+
+
+def test_what_a_lane_sends_says_so() -> None:
+    lab = made("rss")
+    for lane in (1, 2):
+        lab.lanes[lane].send(PEER, segment(80, 40000), protocol=packets.TCP)
+        assert [frame.tag for frame in lab.wire.frames()] == [lane + 1]
+    lab.udp.send(PEER, bytes(8))
+    assert [frame.tag for frame in lab.wire.frames()] == [0]
+
+
+def test_look_ups_by_exact_match_are_counted() -> None:
+    lab = made("rss")
+    arrives(lab, 80, 40000)
+    assert lab.counter("exact_lookups") == 0, "the table is empty"
+    lab.lanes[0].steer(PEER, 80, 40001, here=True)
+    lab.run()
+    arrives(lab, 80, 40001)
+    assert (lab.counter("exact_lookups"), lab.counter("exact_entries_seen")) == (1, 1)
+
+
 def test_icmp_errors_follow_the_connection_they_are_about() -> None:
     lab = made("rss")
     for port in range(40000, 40010):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from newtos_py.sim.tcp_dialogue import ACK, Dialogue
+from newtos_py.sim.tcp_dialogue import ACK, Dialogue, lib
 
 HERE, ELSEWHERE = 0, 5
 KINDS = ("local_active", "far_active", "local_passive", "far_passive")
@@ -47,6 +47,20 @@ def test_what_came_before_accept_counts_for_who_accepts(core: int, kind: str) ->
     assert counted(d) == {kind: 2}, "the handshake's end, and the request"
     peer.send(ACK, b"more")
     assert counted(d) == {kind: 3}
+
+
+def test_what_the_card_put_elsewhere_is_far() -> None:
+    d = dialogue()
+    d.program.run_on(HERE)
+    sock = d.socket()
+    d.connect(sock, 80)
+    peer = d.peer(80, to=sock.getsockname()[1])
+    peer.answer_syn()
+    lib.nt_sim_host_set_arg(d.host, 1 + 1)
+    peer.send(ACK, b"by way of another lane")
+    lib.nt_sim_host_set_arg(d.host, 0 + 1)
+    peer.send(ACK, b"by way of this one")
+    assert counted(d) == {"local_active": 2, "far_active": 1}
 
 
 def test_what_nobody_accepts_is_not_counted() -> None:

@@ -283,6 +283,8 @@ def test_lanes_and_steering() -> None:
     (host,) = parse_topology(text, "net.toml").hosts
     assert (host.lanes, host.steering) == (8, Steering.FLOW_GROUPS)
     assert host.listen is ListenDesign.AFFINITY
+    (host,) = parse_topology(text.replace("flow-groups", "twenty-policy"), "net.toml").hosts
+    assert host.steering is Steering.TWENTY_POLICY
 
 
 @pytest.mark.parametrize(
