@@ -4,9 +4,8 @@
 // local.
 #include "libc_shim/sockets/accept_order.h"
 
-uint32_t nt_accept_fine(const struct nt_accept_lanes *lanes, uint32_t *order)
+void nt_accept_fine(const struct nt_accept_lanes *lanes, struct nt_accept_order *order)
 {
     for (uint32_t i = 0; i < lanes->count; i++)
-        order[i] = (lanes->turn % lanes->count + i) % lanes->count;
-    return 0;
+        nt_accept_look_at(order, (lanes->turn % lanes->count + i) % lanes->count, NT_LISTENER_ANY);
 }

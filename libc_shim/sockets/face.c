@@ -5,9 +5,10 @@
 
 #include "newtos_py/kernel/clock.h"
 
-uint32_t nt_face_accept_order(const struct nt_accept_lanes *lanes, uint32_t *order)
+void nt_face_accept_order(const struct nt_accept_lanes *lanes, struct nt_accept_order *order)
 {
-    return nt_accept_order(lanes, order);
+    order->count = 0;
+    nt_accept_order(lanes, order);
 }
 
 uint64_t nt_face_empty_receives(struct nt_sock *sock, uint32_t calls)

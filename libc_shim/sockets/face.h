@@ -39,6 +39,6 @@ struct msghdr {
 // found something. For bench/channel.py.
 uint64_t nt_face_empty_receives(struct nt_sock *sock, uint32_t calls);
 // nt_accept_order(), for tests.
-uint32_t nt_face_accept_order(const struct nt_accept_lanes *lanes, uint32_t *order);
+void nt_face_accept_order(const struct nt_accept_lanes *lanes, struct nt_accept_order *order);
 
 #endif

@@ -124,7 +124,12 @@ static inline int nt_sock_sick(struct nt_sock *sock)
 static inline void nt_sock_accepting(const struct nt_sock *sock)
 {
     if (NT_UNLIKELY(nt_load_relaxed(&sock->program->accepting) == 0))
-        nt_store_relaxed(&sock->program->accepting, 1u);
+        nt_store_relaxed(&sock->program->accepting, (uint32_t)NT_ACCEPTING);
+}
+// The core that it accepted on last; UINT32_MAX: none known.
+static inline uint32_t nt_sock_accepting_core(const struct nt_sock *sock)
+{
+    return (nt_load_relaxed(&sock->program->accepting) >> NT_ACCEPTING_CORE_SHIFT) - 1;
 }
 
 // What a slot says of the core that its program runs on; with one lane nobody asks.
@@ -136,9 +141,14 @@ static inline uint32_t nt_sock_core(const struct nt_sock_context *context)
 }
 
 // lanes.c: all parts of a listening socket.
+struct nt_accept_lanes;
+// Its parts and their rings, for who accepts on nt_sock_accepting_core().
+void nt_sock_accept_lanes(const struct nt_sock *sock, struct nt_accept_lanes *lanes,
+                          struct nt_sock **part);
 void nt_sock_copy_options(struct nt_sock *part, const struct nt_sock *sock);
 bool nt_sock_has_pending(const struct nt_sock *sock);
 uint32_t nt_sock_events_of_all(const struct nt_sock *sock);
+// Says that, and where, the caller accepts, in all lanes.
 void nt_sock_accepting_in_all(const struct nt_sock *sock);
 
 // slot.c

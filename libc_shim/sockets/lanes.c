@@ -4,6 +4,7 @@
 // socket has a slot in the lane that socket() chose, and a part beside it in every other one: a
 // socket object that nobody but the list starting at `beside` knows. They accept, poll and are
 // queued as one. The list is made before the socket is seen to listen, and ends with it.
+#include "libc_shim/sockets/accept_order.h"
 #include "libc_shim/sockets/inner.h"
 
 int nt_sock_add_part(struct nt_sock_context *context, struct nt_sock *sock, struct nt_sock *part,
@@ -52,8 +53,41 @@ void nt_sock_copy_options(struct nt_sock *part, const struct nt_sock *sock)
     nt_store_relaxed(&to->linger_ms, from->linger_ms);
 }
 
+void nt_sock_accept_lanes(const struct nt_sock *sock, struct nt_accept_lanes *lanes,
+                          struct nt_sock **part)
+{
+    lanes->count = 0;
+    lanes->turn = 0;
+    lanes->core = nt_sock_accepting_core(sock);
+    struct nt_sock *at = (struct nt_sock *)(uintptr_t)sock;
+    for (; at != NULL && lanes->count < NT_SOCK_LANES_MAX; at = nt_load_acquire(&at->beside)) {
+        part[lanes->count] = at;
+        lanes->ring[lanes->count++] = at->listener;
+    }
+}
+
+// As accept() would look.
+static bool has_pending_by_design(const struct nt_sock *sock)
+{
+    struct nt_sock *part[NT_SOCK_LANES_MAX];
+    struct nt_accept_lanes lanes;
+    struct nt_accept_order order = {.count = 0};
+    nt_sock_accept_lanes(sock, &lanes, part);
+    nt_accept_order(&lanes, &order);
+    for (uint32_t i = 0; i < order.count; i++) {
+        const struct nt_accept_look *look = &order.look[i];
+        if (nt_listener_has_open_in(lanes.ring[look->lane], (enum nt_listener_scope)look->scope,
+                                    part[look->lane]->area->view.number))
+            return true;
+    }
+    return false;
+}
+
 bool nt_sock_has_pending(const struct nt_sock *sock)
 {
+    uint32_t design = sock->listener->design;
+    if (design == NT_LISTEN_REUSEPORT || (design == NT_LISTEN_FASTSOCKET && sock->beside != NULL))
+        return has_pending_by_design(sock);
     for (const struct nt_sock *part = sock; part != NULL; part = nt_load_acquire(&part->beside))
         if (nt_listener_has_open(part->listener))
             return true;
@@ -70,6 +104,17 @@ uint32_t nt_sock_events_of_all(const struct nt_sock *sock)
 
 void nt_sock_accepting_in_all(const struct nt_sock *sock)
 {
+    uint32_t word = NT_ACCEPTING;
+    uint32_t (*core)(void) = sock->area->context->core;
+    if (sock->beside != NULL && core != NULL) {
+        uint32_t here = core();
+        word |= (here + 1) << NT_ACCEPTING_CORE_SHIFT;
+        for (const struct nt_sock *part = sock; part != NULL; part = nt_load_acquire(&part->beside))
+            if (nt_load_relaxed(&part->listener->header->core) == here &&
+                nt_load_relaxed(&part->listener->header->busy) != 0)
+                word |= NT_ACCEPTING_BUSY;
+    }
     for (const struct nt_sock *part = sock; part != NULL; part = nt_load_acquire(&part->beside))
-        nt_sock_accepting(part);
+        if (nt_load_relaxed(&part->program->accepting) != word)
+            nt_store_relaxed(&part->program->accepting, word);
 }

@@ -186,7 +186,7 @@ struct nt_slot_program {
     uint8_t tos;
     uint32_t max_segment; // TCP_MAXSEG; 0: from the route
     uint32_t linger_ms;
-    uint32_t accepting; // a listening socket: 1 from its first accept, poll or epoll_ctl on
+    uint32_t accepting; // a listening socket: enum nt_accepting, from its first accept or poll on
     uint32_t tx_urgent; // cursor after the last urgent byte sent; see NT_OPTION_URGENT
     // line 1: mailbox
     uint32_t request;         // sequence << 8 | enum nt_request_kind

@@ -48,6 +48,7 @@ int nt_listener_open(struct nt_listener *listener, void *ring, void *claims, uin
         .entry = (void *)((uint8_t *)ring + NT_LISTENER_ENTRIES_OFFSET),
         .claims = claims,
         .entries = entries,
+        .design = header->design,
     };
     return 0;
 }
@@ -86,6 +87,11 @@ void nt_listener_fill(struct nt_listener *listener, uint32_t index,
 void nt_listener_publish(struct nt_listener *listener, uint32_t tail)
 {
     nt_store_release(&listener->header->tail, tail);
+}
+
+void nt_listener_share(struct nt_listener *listener, uint32_t until)
+{
+    nt_store_release(&listener->header->shared_until, until);
 }
 
 static bool replace_open(struct nt_listener *listener, uint32_t index, uint64_t by, uint64_t *found)
@@ -136,13 +142,20 @@ static void copy_offer(const struct nt_listener *listener, uint32_t index,
     copy_entry(&out->entry, &listener->entry[index & (listener->entries - 1)]);
 }
 
+// The first open entry; `tail`: there is none.
+static uint32_t first_open(const struct nt_listener *listener, uint32_t tail)
+{
+    uint32_t i = scan_start(listener, tail);
+    while (i != tail && !nt_listener_is_open(listener, i))
+        i++;
+    return i;
+}
+
 bool nt_listener_find(const struct nt_listener *listener, uint32_t area,
                       struct nt_accept_offer *out)
 {
     uint32_t tail = nt_load_acquire(&listener->header->tail);
-    uint32_t i = scan_start(listener, tail);
-    while (i != tail && !nt_listener_is_open(listener, i))
-        i++;
+    uint32_t i = first_open(listener, tail);
     if (i == tail)
         return false;
     out->oldest = i;
@@ -156,6 +169,64 @@ bool nt_listener_find(const struct nt_listener *listener, uint32_t area,
         if (nt_listener_is_open(listener, next) && nt_load_relaxed(&entry->offered_to) == area)
             copy_offer(listener, next, out);
     }
+    return true;
+}
+
+// The first open entry that is shared; `tail`: there is none. Without a look at any entry where
+// none is.
+static uint32_t first_shared(const struct nt_listener *listener, uint32_t tail, uint32_t until)
+{
+    uint32_t i = scan_start(listener, tail);
+    while (i != tail && (int32_t)(i - until) < 0)
+        if (nt_listener_is_open(listener, i++))
+            return i - 1;
+    return tail;
+}
+
+// The first open entry that is offered to who listens in `area`; `tail`: there is none. To whom an
+// entry is offered never changes, so each acceptor looks at each entry once.
+static uint32_t first_own(struct nt_listener *listener, uint32_t tail, uint32_t area)
+{
+    uint64_t seen = nt_load_relaxed(&listener->seen);
+    uint32_t i = scan_start(listener, tail);
+    if (seen >> 32 == area && (int32_t)((uint32_t)seen - i) > 0 &&
+        (int32_t)(tail - (uint32_t)seen) >= 0)
+        i = (uint32_t)seen;
+    for (; i != tail; i++) {
+        const struct nt_accept_entry *entry = &listener->entry[i & (listener->entries - 1)];
+        if (nt_listener_is_open(listener, i) && nt_load_relaxed(&entry->offered_to) == area)
+            break;
+    }
+    nt_store_relaxed(&listener->seen, (uint64_t)area << 32 | i);
+    return i;
+}
+
+static uint32_t first_in(struct nt_listener *listener, enum nt_listener_scope scope, uint32_t area,
+                         uint32_t tail)
+{
+    if (scope == NT_LISTENER_ANY)
+        return first_open(listener, tail);
+    uint32_t until = nt_load_acquire(&listener->header->shared_until);
+    uint32_t i = first_shared(listener, tail, until);
+    return scope == NT_LISTENER_SHARED || i != tail ? i : first_own(listener, tail, area);
+}
+
+bool nt_listener_find_in(struct nt_listener *listener, enum nt_listener_scope scope, uint32_t area,
+                         struct nt_accept_offer *out)
+{
+    if (scope == NT_LISTENER_ANY)
+        return nt_listener_find(listener, area, out);
+    uint32_t tail = nt_load_acquire(&listener->header->tail);
+    uint32_t i = first_in(listener, scope, area, tail);
+    if (i == tail)
+        return false;
+    // Others' entries were passed over that may be open: a few at a time keep the hint going.
+    out->oldest = scan_start(listener, tail);
+    for (uint32_t ahead = 0; ahead < NT_LISTENER_LOOK_AHEAD && out->oldest != i &&
+                             !nt_listener_is_open(listener, out->oldest);
+         ahead++)
+        out->oldest++;
+    copy_offer(listener, i, out);
     return true;
 }
 
@@ -173,8 +244,20 @@ bool nt_listener_claim(struct nt_listener *listener, const struct nt_accept_offe
 bool nt_listener_has_open(const struct nt_listener *listener)
 {
     uint32_t tail = nt_load_acquire(&listener->header->tail);
-    for (uint32_t i = scan_start(listener, tail); i != tail; i++)
-        if (nt_listener_is_open(listener, i))
-            return true;
-    return false;
+    return first_open(listener, tail) != tail;
+}
+
+bool nt_listener_has_open_in(struct nt_listener *listener, enum nt_listener_scope scope,
+                             uint32_t area)
+{
+    uint32_t tail = nt_load_acquire(&listener->header->tail);
+    return first_in(listener, scope, area, tail) != tail;
+}
+
+bool nt_listener_oldest(const struct nt_listener *listener, uint32_t *offered_us)
+{
+    uint32_t tail = nt_load_acquire(&listener->header->tail);
+    uint32_t i = first_open(listener, tail);
+    *offered_us = nt_load_relaxed(&listener->entry[i & (listener->entries - 1)].offered_us);
+    return i != tail;
 }

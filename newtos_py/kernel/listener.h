@@ -39,16 +39,35 @@ enum {
     NT_LISTENER_LOOK_AHEAD = 8,
 };
 
-enum nt_listen_design { // in which order accept() looks at the lanes (libc_shim/sockets)
+// Where accept() looks, and in which order (libc_shim/sockets/accept_order.h); whom the TCP server
+// offers a connection to and wakes (servers/tcp/choose.h).
+enum nt_listen_design {
     NT_LISTEN_FINE = 0,
     NT_LISTEN_AFFINITY = 1,
+    NT_LISTEN_STOCK = 2,
+    NT_LISTEN_REUSEPORT = 3,
+    NT_LISTEN_FASTSOCKET = 4,
+};
+
+enum nt_listener_scope { // which entries an acceptor looks at
+    NT_LISTENER_ANY = 0,
+    NT_LISTENER_SHARED = 1, // those before `shared_until`
+    NT_LISTENER_OWN = 2,    // and those that are offered to it
+};
+
+// A listening socket's word `accepting` (area.h): where its program accepts. 0: nowhere yet.
+enum nt_accepting {
+    NT_ACCEPTING = 1,
+    NT_ACCEPTING_BUSY = 2,       // the lane of its core was busy when it looked last
+    NT_ACCEPTING_CORE_SHIFT = 2, // then its core + 1; 0: it does not know
 };
 
 struct nt_accept_entry {
-    uint32_t area; // whose slot it is bound to
+    uint16_t area;       // whose slot it is bound to
+    uint16_t offered_to; // the area that listens, of the program whose slot it is
     uint32_t slot;
     uint32_t generation; // of the slot
-    uint32_t offered_to; // the area that listens, of the program whose slot it is
+    uint32_t offered_us; // when, by the server's clock: tells which of two lanes' is older
     struct nt_endpoint peer;
     struct nt_endpoint local;
 };
@@ -65,7 +84,9 @@ struct nt_listener_header {
     uint32_t tail;   // entries published
     uint32_t closed; // 1: the socket is gone
     uint32_t busy;   // 1: its accept queue has been long (servers/tcp/busy.h)
-    uint32_t pad2[13];
+    // Entries before it are anybody's, also where the design says that others are not.
+    uint32_t shared_until;
+    uint32_t pad2[12];
 };
 
 struct nt_listener_claims {
@@ -80,7 +101,10 @@ struct nt_listener {
     struct nt_listener_header *header;
     struct nt_accept_entry *entry;
     struct nt_listener_claims *claims;
-    uint32_t entries; // private copy
+    uint32_t entries; // private copies
+    uint32_t design;  // enum nt_listen_design
+    // Acceptor, scope OWN: area << 32 | index; what lies before is taken, or not that area's.
+    uint64_t seen;
 };
 
 struct nt_accept_offer { // what an acceptor found
@@ -102,6 +126,8 @@ bool nt_listener_reusable(const struct nt_listener *listener, uint32_t index);
 void nt_listener_fill(struct nt_listener *listener, uint32_t index,
                       const struct nt_accept_entry *entry);
 void nt_listener_publish(struct nt_listener *listener, uint32_t tail);
+// Server: entries before `until` are anybody's.
+void nt_listener_share(struct nt_listener *listener, uint32_t until);
 // Takes entry `index` for a slot, as an acceptor does: true for exactly one.
 bool nt_listener_take(struct nt_listener *listener, uint32_t index, uint32_t area, uint32_t slot);
 // Server: withdraws it; true also if it has been withdrawn before (by an earlier generation).
@@ -119,14 +145,27 @@ bool nt_listener_taken_by(const struct nt_listener *listener, uint32_t index, ui
 // or else the oldest. False: there is none. Never blocks.
 bool nt_listener_find(const struct nt_listener *listener, uint32_t area,
                       struct nt_accept_offer *out);
+// The oldest open entry of a scope.
+bool nt_listener_find_in(struct nt_listener *listener, enum nt_listener_scope scope, uint32_t area,
+                         struct nt_accept_offer *out);
 // Acceptor: claims it; false: somebody else was faster, so look again. `slot` is the entry's own
 // where that is of `area`, else a granted slot.
 bool nt_listener_claim(struct nt_listener *listener, const struct nt_accept_offer *offer,
                        uint32_t area, uint32_t slot);
 // True if an unclaimed entry exists (level for poll).
 bool nt_listener_has_open(const struct nt_listener *listener);
+bool nt_listener_has_open_in(struct nt_listener *listener, enum nt_listener_scope scope,
+                             uint32_t area);
+// True if there is an unclaimed entry: since when, in the server's microseconds.
+bool nt_listener_oldest(const struct nt_listener *listener, uint32_t *offered_us);
 
 #ifndef NT_CDEF
+// Whether entry `index` is anybody's.
+static inline bool nt_listener_is_shared(const struct nt_listener *listener, uint32_t index)
+{
+    return (int32_t)(index - nt_load_acquire(&listener->header->shared_until)) < 0;
+}
+
 enum nt_claim_kind { // low two bits of a claim word
     NT_CLAIM_NONE = 0,
     NT_CLAIM_IS_OPEN = 1,

@@ -124,7 +124,7 @@ class Dialogue:
 
     def __init__(
         self, crash_at: int = 0, gso_max: int = 0, mtu: int = MTU, seed: int = 1,
-        *, csum_valid: bool = False, lanes: int = 1,
+        *, csum_valid: bool = False, lanes: int = 1, design: int = lib.NT_LISTEN_FINE,
     ) -> None:  # fmt: skip
         self.crash_at = crash_at
         # Peers' segments come as from a driver that vouches for their checksums.
@@ -145,6 +145,7 @@ class Dialogue:
             lib.nt_sim_host_new(ffi.new("struct nt_sim_host_config *", config)),
             lib.nt_sim_host_free,
         )
+        lib.nt_sim_host_set_design(self.host, design)
         self._packet = ffi.new("struct nt_sim_packet *")
         self._heard: dict[tuple[str, int], deque[Segment]] = {}
         self._stray: deque[Segment] = deque()

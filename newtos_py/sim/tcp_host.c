@@ -46,6 +46,7 @@ struct nt_sim_host {
     struct nt_regions regions; // areas, to gather from
     struct area area[NT_SIM_AREAS];
     struct listener listener[NT_SIM_LISTENERS];
+    uint32_t design;                      // of listeners made from now on
     struct nt_steer steer[NT_SIM_STEERS]; // what IP was told of connections, in order
     uint32_t steer_count;
     uint32_t packet_arg;
@@ -431,6 +432,8 @@ const struct nt_area *nt_sim_host_area(struct nt_sim_host *host, uint32_t number
     return number < NT_SIM_AREAS ? &host->area[number].view : NULL;
 }
 
+void nt_sim_host_set_design(struct nt_sim_host *host, uint32_t design) { host->design = design; }
+
 struct nt_listener *nt_sim_host_listener(struct nt_sim_host *host, uint32_t number,
                                          uint32_t backlog)
 {
@@ -444,6 +447,7 @@ struct nt_listener *nt_sim_host_listener(struct nt_sim_host *host, uint32_t numb
     listener->ring = map(nt_listener_ring_bytes(entries));
     listener->claims = map(nt_listener_claims_bytes());
     nt_listener_format(listener->ring.base, listener->claims.base, entries, backlog);
+    ((struct nt_listener_header *)listener->ring.base)->design = host->design;
     nt_assert(nt_listener_open(&listener->view, listener->ring.base, listener->claims.base,
                                entries) == 0);
     listener->mapped = true;

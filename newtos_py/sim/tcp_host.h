@@ -87,6 +87,8 @@ bool nt_sim_host_push_request(struct nt_sim_host *host, const struct nt_request 
 bool nt_sim_host_pop_reply(struct nt_sim_host *host, struct nt_request *reply);
 // The area's memory, both sides writable: for programs.
 const struct nt_area *nt_sim_host_area(struct nt_sim_host *host, uint32_t number);
+// The listen design (enum nt_listen_design) of regions made from now on.
+void nt_sim_host_set_design(struct nt_sim_host *host, uint32_t design);
 // Makes listener region `number` anew and maps it.
 struct nt_listener *nt_sim_host_listener(struct nt_sim_host *host, uint32_t number,
                                          uint32_t backlog);

@@ -70,10 +70,13 @@ class Placement:
 
 
 class ListenDesign(Enum):
-    """In which order accept() looks at the lanes (libc_shim/sockets/accept_order.h)."""
+    """Who gets a connection, and where accept() looks (libc_shim/sockets/accept_order.h)."""
 
+    STOCK = "stock"
     FINE = "fine"
+    REUSEPORT = "reuseport"
     AFFINITY = "affinity"
+    FASTSOCKET = "fastsocket"
 
 
 class Steering(Enum):

@@ -21,7 +21,13 @@ from newtos_py.kernel.memfd import reopen_read_only
 from newtos_py.kernel.server import TCP
 
 Fds = tuple[int, ...]
-_DESIGNS: dict[str, int] = {"fine": lib.NT_LISTEN_FINE, "affinity": lib.NT_LISTEN_AFFINITY}
+_DESIGNS: dict[str, int] = {
+    "stock": lib.NT_LISTEN_STOCK,
+    "fine": lib.NT_LISTEN_FINE,
+    "reuseport": lib.NT_LISTEN_REUSEPORT,
+    "affinity": lib.NT_LISTEN_AFFINITY,
+    "fastsocket": lib.NT_LISTEN_FASTSOCKET,
+}
 # struct nt_beside
 _BESIDE = struct.Struct("=IIII")
 

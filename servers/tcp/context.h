@@ -137,6 +137,15 @@ struct nt_tcp_page { // who a page of bindings belongs to
     uint16_t first_slot;
 };
 
+enum { NT_TCP_LOCALS = 16 }; // processes on one core; more of them are local to no lane
+
+struct nt_tcp_local_table { // local_table.c
+    uint32_t count;
+    uint32_t turn; // place of the one to be considered first
+    uint64_t made_ns;
+    uint32_t member[NT_TCP_LOCALS];
+};
+
 struct nt_tcp_listener_private {
     uint32_t next;   // of its port bucket
     uint32_t region; // index of its region, NT_NO_INDEX: not mapped
@@ -154,6 +163,9 @@ struct nt_tcp_listener_private {
     bool ask_again;        // requests may end now that there is a member
     uint64_t tell_ns;      // when all are told of what is open still; 0: nothing to tell
     uint64_t tell_step_ns; // until they are told again
+    uint32_t stuck_index;  // the first open entry when all were to be told last
+    uint64_t stuck_ns;     // since when it is
+    struct nt_tcp_local_table local;
 };
 
 struct nt_tcp_region { // a mapped listener region
@@ -551,7 +563,7 @@ void nt_tcp_answer_cookie(struct nt_tcp_engine *tcp, const struct nt_tcp_listene
 bool nt_tcp_input_cookie(struct nt_tcp_engine *tcp, struct nt_tcp_listener *listener,
                          struct nt_segment *segment);
 
-// acceptors.c: members of listeners, and what is offered to them.
+// acceptors.c, offer.c, claims.c: members of listeners, and what is offered to them.
 struct nt_listener *nt_tcp_listener_region(struct nt_tcp_engine *tcp,
                                            const struct nt_tcp_listener *listener);
 struct nt_tcp_listener *nt_tcp_listener_numbered(struct nt_tcp_engine *tcp, uint32_t number);

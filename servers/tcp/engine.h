@@ -102,7 +102,10 @@ enum nt_tcp_counter { // nt_status.counter; the names are in servers/tcp/__init_
     NT_TCP_COOKIES_SENT = 64,     // SYN-ACKs without a TCB: the SYN queue was full
     NT_TCP_COOKIES_ACCEPTED = 65, // connections made of their acknowledgements
     NT_TCP_COOKIES_REFUSED = 66,  // acknowledgements that might have been, and were not
-    NT_TCP_COUNTERS = 67,
+    NT_TCP_ACCEPT_LOOKS = 67,     // members looked at to choose whose a connection is
+    NT_TCP_ACCEPT_GLOBAL = 68,    // offered to anybody, for want of a local process (fastsocket)
+    NT_TCP_ACCEPT_RESCUES = 69,   // times that all was shared because the head had not moved
+    NT_TCP_COUNTERS = 70,
 };
 
 struct nt_tcp_shape { // sizes of the arena's tables

@@ -10,11 +10,10 @@ BACKLOG = 16
 class Lane:
     """A listening socket of design affinity, and clients for it."""
 
-    def __init__(self, d: Dialogue, design: int) -> None:
-        self.d = d
+    def __init__(self, design: int) -> None:
+        self.d = d = Dialogue(design=design)
         self.listener = d.listen(80, BACKLOG)
         self.region = lib.nt_sim_host_listener_view(d.host, 0)
-        self.region.header.design = design
         self.ports = iter(range(5000, 60000))
 
     def connect(self) -> None:
@@ -33,7 +32,7 @@ class Lane:
 
 
 def test_busy_above_three_quarters_and_not_below_a_tenth_on_average() -> None:
-    lane = Lane(Dialogue(), lib.NT_LISTEN_AFFINITY)
+    lane = Lane(lib.NT_LISTEN_AFFINITY)
     average = 0.0
     for length in range(1, BACKLOG + 1):
         lane.connect()
@@ -54,7 +53,7 @@ def test_busy_above_three_quarters_and_not_below_a_tenth_on_average() -> None:
 
 
 def test_steals_are_counted() -> None:
-    lane = Lane(Dialogue(), lib.NT_LISTEN_AFFINITY)
+    lane = Lane(lib.NT_LISTEN_AFFINITY)
     lane.connect()
     lane.region.claims.stolen_by[1] = 3
     lane.connect()
@@ -72,7 +71,7 @@ def test_steals_are_counted() -> None:
 
 
 def test_other_designs_are_never_busy() -> None:
-    lane = Lane(Dialogue(), lib.NT_LISTEN_FINE)
+    lane = Lane(lib.NT_LISTEN_FINE)
     for _ in range(BACKLOG):
         lane.connect()
     assert not lane.is_busy
