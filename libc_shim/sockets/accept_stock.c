@@ -5,7 +5,8 @@
 // programs see one queue all the same: accept() looks at the head of every ring, whosever they are,
 // and takes the oldest. So all acceptors are after the same entry, and who loses the race for it
 // begins again: that is the contention of the one queue, a claim word's line instead of a lock's.
-// What is not there is the lanes' own contention when they add to it.
+// What is not there is the lanes' own contention when they add to it. Within a ring, what is bound
+// to the caller already may overtake up to eight, as in every design (NT_LISTENER_LOOK_AHEAD).
 #include "libc_shim/sockets/accept_order.h"
 
 void nt_accept_stock(const struct nt_accept_lanes *lanes, struct nt_accept_order *order)

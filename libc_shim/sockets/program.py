@@ -178,9 +178,9 @@ class Program:
         self.flush()
         self.forget(old)
 
-    def register(self, new: "Socket") -> None:
-        """Let sweeps find a socket."""
-        self._sockets[new.sock] = new
+    def register(self, new: "Socket", part: "Socket | None" = None) -> None:
+        """Let sweeps find a socket, also by what it is in a further lane."""
+        self._sockets[(part or new).sock] = new
 
     def forget(self, old: "Socket") -> None:
         """Let no sweep find a socket that was closed."""
@@ -201,6 +201,8 @@ class Socket:
         # line it starts in is only a matter of speed.
         self.sock = ffi.new("struct nt_sock *")
         self._listener: object = None
+        # What it is in further lanes.
+        self._parts: list[Socket] = []
 
     def __enter__(self) -> Self:
         return self
@@ -245,6 +247,21 @@ class Socket:
 
     def listening(self, ring: CData, claims: CData, entries: int) -> None:
         """The listener region that listen() got from the syscall server."""
+        lib.nt_sock_listening(self.sock, self.open_listener(ring, claims, entries))
+
+    def beside(
+        self, part: "Socket", where: Identity, ring: CData, claims: CData, entries: int
+    ) -> None:
+        """Listen in a further lane, too: `part`, a fresh Socket, is what it is there."""
+        listener = part.open_listener(ring, claims, entries)
+        self._parts.append(part)
+        slot = ffi.new("struct nt_beside *", (where.area, where.slot, where.generation, entries))
+        context = self.program.context
+        _check(lib.nt_sock_add_part(context, self.sock, part.sock, slot, listener))
+        self.program.register(self, part)
+
+    def open_listener(self, ring: CData, claims: CData, entries: int) -> CData:
+        """A struct nt_listener over a region; kept as long as the socket."""
         memory = tuple(
             part if isinstance(part, ffi.CData) else ffi.from_buffer(part)
             for part in (ring, claims)
@@ -253,7 +270,7 @@ class Socket:
         if lib.nt_listener_open(listener, memory[0], memory[1], entries) != 0:
             raise OSError(errno.EPROTO, "not a listener region of that many entries")
         self._listener = (memory, listener)
-        lib.nt_sock_listening(self.sock, listener)
+        return listener
 
     def connect(self, address: Address | None) -> None:
         """Connect; None disconnects (AF_UNSPEC)."""

@@ -432,6 +432,11 @@ const struct nt_area *nt_sim_host_area(struct nt_sim_host *host, uint32_t number
     return number < NT_SIM_AREAS ? &host->area[number].view : NULL;
 }
 
+void nt_sim_host_set_core(struct nt_sim_host *host, uint32_t core)
+{
+    status_of(host->status)->core = core;
+}
+
 void nt_sim_host_set_design(struct nt_sim_host *host, uint32_t design) { host->design = design; }
 
 struct nt_listener *nt_sim_host_listener(struct nt_sim_host *host, uint32_t number,

@@ -14,7 +14,7 @@
 #endif
 
 enum {
-    NT_SIM_AREAS = 4,
+    NT_SIM_AREAS = 5,
     NT_SIM_STEERS = 64,
     NT_SIM_LISTENERS = 4,
     NT_SIM_SLOTS = 64, // an area
@@ -89,6 +89,8 @@ bool nt_sim_host_pop_reply(struct nt_sim_host *host, struct nt_request *reply);
 const struct nt_area *nt_sim_host_area(struct nt_sim_host *host, uint32_t number);
 // The listen design (enum nt_listen_design) of regions made from now on.
 void nt_sim_host_set_design(struct nt_sim_host *host, uint32_t design);
+// The core that the engine takes itself to run on, before it listens.
+void nt_sim_host_set_core(struct nt_sim_host *host, uint32_t core);
 // Makes listener region `number` anew and maps it.
 struct nt_listener *nt_sim_host_listener(struct nt_sim_host *host, uint32_t number,
                                          uint32_t backlog);

@@ -20,7 +20,7 @@ class Listener:
         self.listener = ffi.new("struct nt_listener *")
         assert self.open(entries) == 0
         self.listener.header.tail = self.tail = first_index
-        self.listener.claims.scan = first_index
+        self.listener.claims.scan = self.listener.header.shared_until = first_index
 
     def open(self, entries: int = ENTRIES) -> int:
         return lib.nt_listener_open(self.listener, self.ring, self.claims, entries)
@@ -160,3 +160,76 @@ def test_another_layout_is_refused(field: str) -> None:
     listener = Listener()
     setattr(listener.listener.header, field, 9)
     assert listener.open() == -1
+
+
+# -- Which entries an acceptor looks at ------------------------------------------------------
+
+ANY, SHARED, OWN = lib.NT_LISTENER_ANY, lib.NT_LISTENER_SHARED, lib.NT_LISTENER_OWN
+
+
+def take_in(listener: Listener, scope: int, area: int) -> int | None:
+    """Find and claim in a scope; the slot."""
+    offer = ffi.new("struct nt_accept_offer *")
+    raw = listener.listener
+    found = lib.nt_listener_find_in(raw, scope, area, offer)
+    assert found == lib.nt_listener_has_open_in(raw, scope, area)
+    if not found:
+        return None
+    assert lib.nt_listener_claim(raw, offer, area, offer.entry.slot)
+    return int(offer.entry.slot)
+
+
+def test_others_entries_are_not_ones_own_until_they_are_shared() -> None:
+    listener = Listener(FIRST_INDEX)
+    for slot, area in enumerate([1, 2, 2, 1]):
+        assert listener.add(slot, area)
+    assert take_in(listener, SHARED, 1) is None
+    assert take_in(listener, OWN, 2) == 1
+    lib.nt_listener_share(listener.listener, (FIRST_INDEX + 1) % 2**32)
+    assert take_in(listener, SHARED, 2) == 0
+    assert take_in(listener, SHARED, 2) is None
+    assert take_in(listener, OWN, 2) == 2
+    assert take_in(listener, OWN, 2) is None
+    assert take_in(listener, OWN, 1) == 3
+    assert not lib.nt_listener_has_open(listener.listener)
+
+
+def test_what_was_passed_over_is_found_once_it_is_shared() -> None:
+    listener = Listener(FIRST_INDEX)
+    for slot in range(ENTRIES):
+        assert listener.add(slot, area=1)
+        assert take_in(listener, OWN, 2) is None
+    lib.nt_listener_share(listener.listener, listener.tail)
+    assert [take_in(listener, OWN, 2) for _ in range(ENTRIES)] == list(range(ENTRIES))
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("add"), st.integers(1, 3)),
+            st.tuples(st.sampled_from(["any", "shared", "own"]), st.integers(1, 3)),
+            st.tuples(st.just("share"), st.integers(0, ENTRIES)),
+        ),
+        max_size=60,
+    )
+)
+def test_scopes_find_what_a_list_would(steps: list[tuple[str, int]]) -> None:
+    listener = Listener(FIRST_INDEX, entries=4 * ENTRIES)
+    scopes = {"any": ANY, "shared": SHARED, "own": OWN}
+    waiting: list[tuple[int, int, int]] = []  # number, slot, area
+    added, shared = 0, 0
+    for what, number in steps:
+        if what == "add" and len(waiting) < ENTRIES and listener.add(added % 64, number):
+            waiting.append((added, added % 64, number))
+            added += 1
+        elif what == "share":
+            shared = max(shared, min(shared + number, added))
+            lib.nt_listener_share(listener.listener, (FIRST_INDEX + shared) % 2**32)
+        elif what in scopes:
+            mine = [each for each in waiting if each[2] == number]
+            free = [each for each in waiting if each[0] < shared]
+            own = free[:1] or mine[:1]
+            ahead = [each for each in mine if each[0] < waiting[0][0] + 8]
+            may = {"any": ahead[:1] or waiting[:1], "shared": free[:1], "own": own}[what]
+            assert take_in(listener, scopes[what], number) == (may[0][1] if may else None)
+            waiting = [each for each in waiting if each not in may]
