@@ -164,10 +164,19 @@ static void receive_one(struct nt_wire *wire, uint64_t now_ns, const struct nt_d
     emulate(wire, now_ns, (uint32_t)buffer, &frame);
 }
 
+// Asks for all descriptors of a batch: they lie in the cache of the peer's core.
+static void look_ahead(struct nt_consumer *rx, uint32_t budget)
+{
+    uint32_t count = nt_min_u32(nt_consumer_pending(rx), budget);
+    for (uint32_t i = 1; i < count; i++)
+        nt_prefetch(nt_consumer_slot_ahead(rx, i));
+}
+
 uint32_t nt_wire_receive(struct nt_wire *wire, uint64_t now_ns, uint32_t budget)
 {
     struct nt_consumer *rx = &wire->rx;
     uint32_t work = 0;
+    look_ahead(rx, budget);
     while (work < budget && nt_uplink_has_room(&wire->uplink) && nt_consumer_pending(rx) != 0 &&
            nt_uplink_can_hand_up(&wire->uplink)) {
         struct nt_desc desc;

@@ -39,6 +39,25 @@ static void push_file(const struct nt_epoll *epoll, struct nt_file *file)
     nt_unlock(&file->watch_lock);
 }
 
+// Asks for all registrations of a batch, and what finds them, before the first is looked at.
+static void look_ahead(struct nt_sock *const *sock, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const struct nt_file *file = sock[i]->user;
+        nt_prefetch(&file->watches);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct nt_file *file = sock[i]->user;
+        const struct nt_watch *watch = nt_load_relaxed(&file->watches);
+        if (watch == NULL)
+            continue;
+        const struct nt_epoll_item *item = ITEM_OF(watch, watch);
+        nt_prefetch(item);
+        nt_prefetch(&item->queued);
+        nt_prefetch(&item->data);
+    }
+}
+
 // All that is new goes behind what is on the list already, whoever takes how much of it: so sockets
 // that stay ready don't hide others.
 static void sweep(struct nt_epoll *epoll)
@@ -46,6 +65,8 @@ static void sweep(struct nt_epoll *epoll)
     struct nt_sock *sock[SWEEP_BATCH];
     for (uint32_t batch = 0; batch < SWEEP_BATCHES; batch++) {
         uint32_t count = nt_queue_collect(&nt_context, &epoll->queue->queue, sock, SWEEP_BATCH);
+        if (count > 1)
+            look_ahead(sock, count);
         for (uint32_t i = 0; i < count; i++)
             push_file(epoll, sock[i]->user);
         if (count < SWEEP_BATCH)

@@ -81,7 +81,7 @@
 
 enum {
     NT_AREA_MAGIC = 0x4e544153,
-    NT_AREA_VERSION = 3,
+    NT_AREA_VERSION = 4,
     NT_AREA_SLOTS_MAX = 8192,
     NT_AREA_QUEUES = 256,
     NT_RING_RESERVE = 4194304, // bytes of address space a slot and direction: the largest ring
@@ -185,11 +185,11 @@ struct nt_slot_program {
     uint8_t ttl; // 0: default
     uint8_t tos;
     uint32_t max_segment; // TCP_MAXSEG; 0: from the route
+    uint32_t request;     // sequence << 8 | enum nt_request_kind
+    uint32_t accepting;   // a listening socket: enum nt_accepting, from its first accept or poll on
+    uint32_t tx_urgent;   // cursor after the last urgent byte sent; see NT_OPTION_URGENT
+    // line 1: what a request says
     uint32_t linger_ms;
-    uint32_t accepting; // a listening socket: enum nt_accepting, from its first accept or poll on
-    uint32_t tx_urgent; // cursor after the last urgent byte sent; see NT_OPTION_URGENT
-    // line 1: mailbox
-    uint32_t request;         // sequence << 8 | enum nt_request_kind
     uint32_t accept_listener; // ACCEPT: number of the listener, as its header says
     struct nt_endpoint target;
     uint32_t accept_index; // ACCEPT: of the entry
@@ -221,17 +221,17 @@ struct nt_slot_server {
     uint8_t flags;       // enum nt_slot_flags
     uint8_t tx_max_log2; // largest TX ring that the connection can use now
     uint8_t pad0;
-    uint32_t error;     // errno of a broken socket; UDP: count << 16 | errno of the last error
-    uint32_t rx_urgent; // cursor of the urgent byte; see NT_SLOT_URGENT
-    uint32_t mss;       // payload bytes a segment
-    uint32_t srtt_us;   // for TCP_INFO
+    uint32_t error;   // errno of a broken socket; UDP: count << 16 | errno of the last error
+    uint32_t reply;   // copy of the last request handled
+    uint32_t mss;     // payload bytes a segment
+    uint32_t srtt_us; // for TCP_INFO
     uint32_t cwnd_bytes;
     uint32_t retransmits;
     uint32_t tcp_state; // RFC 9293 state, for TCP_INFO and ss
     uint32_t rttvar_us;
     uint32_t rto_us;
     // line 1: names
-    uint32_t reply; // copy of the last request handled
+    uint32_t rx_urgent; // cursor of the urgent byte; see NT_SLOT_URGENT
     uint32_t reply_errno;
     struct nt_endpoint local;
     struct nt_endpoint remote;
@@ -316,9 +316,9 @@ int nt_area_open(struct nt_area *area, void *program, void *server, void *hint, 
 #ifndef NT_CDEF
 _Static_assert(sizeof(struct nt_endpoint) == 24, "layout");
 _Static_assert(sizeof(struct nt_slot_program) == 128, "two lines");
-_Static_assert(offsetof(struct nt_slot_program, request) == 64, "mailbox on its own line");
+_Static_assert(offsetof(struct nt_slot_program, linger_ms) == 64, "what data need is in a line");
 _Static_assert(sizeof(struct nt_slot_server) == 128, "two lines");
-_Static_assert(offsetof(struct nt_slot_server, reply) == 64, "names on their own line");
+_Static_assert(offsetof(struct nt_slot_server, rx_urgent) == 64, "what data need is in a line");
 _Static_assert(sizeof(struct nt_dgram) == 64, "one line");
 _Static_assert(sizeof(struct nt_area_server_header) <= NT_AREA_SERVER_SLOTS_OFFSET, "layout");
 _Static_assert(sizeof(struct nt_area_ready) == 1088, "layout");

@@ -23,6 +23,9 @@
 #define nt_load_relaxed(p)     __atomic_load_n((p), __ATOMIC_RELAXED)
 #define nt_store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
 #define nt_store_relaxed(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+// Asks for a line ahead of its use. Any address will do: none faults.
+#define nt_prefetch(p)       __builtin_prefetch((p), 0)
+#define nt_prefetch_write(p) __builtin_prefetch((p), 1)
 // TSan does not model fences, and gcc says so. Ours order a store before a load (the doorbell), or
 // data that a use count or claim word validates afterwards; none is what publishes data.
 #if defined(__SANITIZE_THREAD__) && !defined(__clang__)

@@ -129,6 +129,12 @@ static inline const void *nt_consumer_slot(const struct nt_consumer *c)
     return c->slots + (size_t)(c->head & c->mask) * c->slot_bytes;
 }
 
+// The same for one of those pending after it.
+static inline const void *nt_consumer_slot_ahead(const struct nt_consumer *c, uint32_t ahead)
+{
+    return c->slots + (size_t)((c->head + ahead) & c->mask) * c->slot_bytes;
+}
+
 static inline void nt_consumer_advance(struct nt_consumer *c) { c->head++; }
 static inline void nt_consumer_publish(struct nt_consumer *c)
 {

@@ -418,6 +418,7 @@ struct nt_segment { // an arrived segment, parsed once; trimmed on its way throu
     const uint8_t *payload;
     const struct nt_pool *pool; // where it lies
     uint32_t buffer;            // there
+    uint32_t hash;              // of its four-tuple (hash.c)
     uint16_t use;
     uint8_t desc_flags; // enum nt_desc_flags, as it was handed up
     uint32_t nic_queue; // a lane, + 1, where the card put it; 0: it said nothing
@@ -443,7 +444,11 @@ struct nt_tcp_tuple {
     uint16_t local_port;
     uint16_t remote_port;
 };
+uint32_t nt_tcp_hash(const struct nt_tcp_engine *tcp, const struct nt_tcp_tuple *tuple);
 uint32_t nt_tcp_hash_find(const struct nt_tcp_engine *tcp, const struct nt_tcp_tuple *tuple);
+// The same for whoever knows the hash.
+uint32_t nt_tcp_hash_find_hashed(const struct nt_tcp_engine *tcp, const struct nt_tcp_tuple *tuple,
+                                 uint32_t hash);
 void nt_tcp_hash_add_tcb(struct nt_tcp_engine *tcp, struct nt_tcb *t);
 void nt_tcp_hash_remove_tcb(struct nt_tcp_engine *tcp, struct nt_tcb *t);
 void nt_tcp_hash_add_time_wait(struct nt_tcp_engine *tcp, uint32_t index);

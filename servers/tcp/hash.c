@@ -19,7 +19,7 @@ static uint64_t fold(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-static uint32_t tuple_hash(const struct nt_tcp_engine *tcp, const struct nt_tcp_tuple *tuple)
+uint32_t nt_tcp_hash(const struct nt_tcp_engine *tcp, const struct nt_tcp_tuple *tuple)
 {
     uint64_t k0 = load64(tcp->globals->hash_key), k1 = load64(tcp->globals->hash_key + 8);
     uint64_t ports = (uint64_t)tuple->local_port << 16 | tuple->remote_port;
@@ -48,9 +48,10 @@ static bool matches(const struct nt_tcp_engine *tcp, uint32_t id, const struct n
 }
 
 // Index of the TCB, or number of TCBs + index of the TIME-WAIT block, or NT_NO_INDEX.
-uint32_t nt_tcp_hash_find(const struct nt_tcp_engine *tcp, const struct nt_tcp_tuple *tuple)
+uint32_t nt_tcp_hash_find_hashed(const struct nt_tcp_engine *tcp, const struct nt_tcp_tuple *tuple,
+                                 uint32_t hash)
 {
-    uint32_t hash = tuple_hash(tcp, tuple), others = 0;
+    uint32_t others = 0;
     uint32_t id = tcp->bucket[hash & tcp->bucket_mask];
     while (id != NT_NO_INDEX && !(tcp->node[id].hash == hash && matches(tcp, id, tuple))) {
         id = tcp->node[id].next;
@@ -63,9 +64,14 @@ uint32_t nt_tcp_hash_find(const struct nt_tcp_engine *tcp, const struct nt_tcp_t
     return id;
 }
 
+uint32_t nt_tcp_hash_find(const struct nt_tcp_engine *tcp, const struct nt_tcp_tuple *tuple)
+{
+    return nt_tcp_hash_find_hashed(tcp, tuple, nt_tcp_hash(tcp, tuple));
+}
+
 static void add(struct nt_tcp_engine *tcp, uint32_t id, const struct nt_tcp_tuple *tuple)
 {
-    uint32_t hash = tuple_hash(tcp, tuple);
+    uint32_t hash = nt_tcp_hash(tcp, tuple);
     uint32_t *bucket = &tcp->bucket[hash & tcp->bucket_mask];
     tcp->node[id] = (struct nt_tcp_node){.next = *bucket, .hash = hash};
     *bucket = id;

@@ -290,7 +290,7 @@ void nt_tcp_input(struct nt_tcp_engine *tcp, struct nt_segment *segment)
 {
     const struct nt_tcp_header *header = &segment->header;
     struct nt_tcp_tuple tuple = {segment->dst, segment->src, header->dst_port, header->src_port};
-    uint32_t id = nt_tcp_hash_find(tcp, &tuple);
+    uint32_t id = nt_tcp_hash_find_hashed(tcp, &tuple, segment->hash);
     if (id != NT_NO_INDEX && id >= tcp->config.shape.tcbs) {
         nt_tcp_input_time_wait(tcp, id - tcp->config.shape.tcbs, segment);
         return;

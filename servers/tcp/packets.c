@@ -3,14 +3,19 @@
 // A packet is parsed where it lies. Its reference is input: out of bounds, or to a buffer that was
 // taken back (a driver's cold start), it is counted and dropped. The buffer goes back to its pool's
 // owner in the same transaction.
+//
+// A batch is parsed before the first of it is handled, so that what all of it needs can be asked
+// for (ahead.h).
 #include "newtos_py/net/checksum.h"
 #include "newtos_py/net/ipv4.h"
 #include "newtos_py/net/ipv6.h"
+#include "servers/tcp/ahead.h"
 #include "servers/tcp/context.h"
 
 enum {
     // Returns that may wait before their owner is woken for them: a small part of its pool.
     RETURNS_BEFORE_BELL = 16,
+    BATCH = 16, // read at once: a step's budget
 };
 
 static void return_buffer(struct nt_tcp_engine *tcp, const struct nt_ref *ref, uint32_t buffer)
@@ -52,77 +57,128 @@ static uint32_t parse_ip(struct nt_segment *segment, const uint8_t *ip, uint32_t
     return (uint32_t)NT_IPV6_HEADER_BYTES + header.payload_bytes;
 }
 
-static void handle_packet(struct nt_tcp_engine *tcp, const struct nt_desc *desc,
-                          const struct nt_pool *pool, const struct nt_ref *ref, uint32_t buffer)
+// What a descriptor brought.
+struct arrived {
+    struct nt_segment segment; // of a TCP segment; pool, buffer and use of whatever has a buffer
+    struct nt_ref ref;
+    uint32_t l4_offset;
+    uint8_t kind; // enum nt_desc_kind; NT_DESC_NONE: nothing but a problem
+    bool has_buffer;
+    enum nt_tcp_counter problem; // to be counted
+};
+
+// A TCP segment, up to where its connection comes in; false: there is a problem.
+static bool look_at_segment(const struct nt_tcp_engine *tcp, const struct nt_desc *desc,
+                            struct arrived *a)
 {
-    const uint8_t *ip = pool->base + ref->offset;
-    struct nt_segment segment;
-    uint32_t end = parse_ip(&segment, ip, ref->len), l4 = desc->l4_offset;
-    if (end > ref->len || l4 < NT_IPV4_HEADER_BYTES || l4 > end ||
-        !nt_tcp_parse(&segment.header, ip + l4, end - l4)) {
-        nt_tcp_count(tcp, NT_TCP_BAD_SEGMENTS);
-        return;
+    struct nt_segment *segment = &a->segment;
+    const uint8_t *ip = segment->pool->base + a->ref.offset;
+    uint32_t end = parse_ip(segment, ip, a->ref.len), l4 = a->l4_offset;
+    if (end > a->ref.len || l4 < NT_IPV4_HEADER_BYTES || l4 > end ||
+        !nt_tcp_parse(&segment->header, ip + l4, end - l4)) {
+        a->problem = NT_TCP_BAD_SEGMENTS;
+        return false;
     }
     // PARTIAL comes from memory (a virtio device, our own loopback): nothing can have changed it.
     if (!(desc->flags & (NT_DESC_CSUM_VALID | NT_DESC_CSUM_PARTIAL))) {
-        uint32_t sum = nt_csum_pseudo(segment.src, segment.dst, NT_IPPROTO_TCP, end - l4);
+        uint32_t sum = nt_csum_pseudo(segment->src, segment->dst, NT_IPPROTO_TCP, end - l4);
         if (nt_csum_finish(nt_csum(ip + l4, end - l4, sum)) != 0) {
-            nt_tcp_count(tcp, NT_TCP_BAD_CHECKSUMS);
-            return;
+            a->problem = NT_TCP_BAD_CHECKSUMS;
+            return false;
         }
     }
-    if (!nt_pool_is_lent(pool, buffer, ref->use)) {
-        nt_tcp_count(tcp, NT_TCP_STALE_BUFFERS);
-        return;
-    }
-    segment.seq = segment.header.seq;
-    segment.len = end - l4 - segment.header.header_bytes;
-    segment.payload = ip + l4 + segment.header.header_bytes;
-    segment.pool = pool;
-    segment.buffer = buffer;
-    segment.use = ref->use;
-    segment.desc_flags = desc->flags;
-    segment.nic_queue = desc->arg;
-    nt_tcp_count(tcp, NT_TCP_SEGMENTS_IN);
-    nt_tcp_input(tcp, &segment);
+    segment->seq = segment->header.seq;
+    segment->len = end - l4 - segment->header.header_bytes;
+    segment->payload = ip + l4 + segment->header.header_bytes;
+    segment->desc_flags = desc->flags;
+    segment->nic_queue = desc->arg;
+    struct nt_tcp_tuple tuple = {segment->dst, segment->src, segment->header.dst_port,
+                                 segment->header.src_port};
+    segment->hash = nt_tcp_hash(tcp, &tuple);
+    return true;
 }
 
-static void handle(struct nt_tcp_engine *tcp, const struct nt_desc *desc, uint32_t index)
+// Reads a descriptor and what it refers to, and changes nothing.
+static void look(const struct nt_tcp_engine *tcp, const struct nt_desc *desc, uint32_t index,
+                 struct arrived *a)
 {
-    struct nt_ref ref = desc->ref[0];
-    if (desc->check != nt_desc_check(index) || desc->ref_count != 1 || ref.region >= NT_TCP_POOLS ||
-        tcp->regions.entry[ref.region].pool == NULL) {
-        nt_tcp_count(tcp, NT_TCP_BAD_DESCRIPTORS);
+    a->ref = desc->ref[0];
+    a->l4_offset = desc->l4_offset;
+    uint8_t kind = nt_load_relaxed(&desc->kind);
+    a->kind = NT_DESC_NONE;
+    a->has_buffer = false;
+    a->problem = NT_TCP_BAD_DESCRIPTORS;
+    if (desc->check != nt_desc_check(index) || desc->ref_count != 1 ||
+        a->ref.region >= NT_TCP_POOLS || tcp->regions.entry[a->ref.region].pool == NULL)
         return;
+    const struct nt_pool *pool = tcp->regions.entry[a->ref.region].pool;
+    int64_t buffer = nt_pool_buffer_at(pool, a->ref.offset, a->ref.len);
+    a->has_buffer = buffer >= 0;
+    a->segment.pool = pool;
+    a->segment.buffer = (uint32_t)buffer;
+    a->segment.use = a->ref.use;
+    if (!a->has_buffer || !nt_pool_is_lent(pool, (uint32_t)buffer, a->ref.use))
+        a->problem = NT_TCP_STALE_BUFFERS;
+    else if (kind == NT_DESC_ICMP || (kind == NT_DESC_PACKET && look_at_segment(tcp, desc, a)))
+        a->kind = kind;
+}
+
+static void handle(struct nt_tcp_engine *tcp, struct arrived *a)
+{
+    struct nt_segment *segment = &a->segment;
+    if (a->kind == NT_DESC_NONE) {
+        nt_tcp_count(tcp, a->problem);
+        if (!a->has_buffer)
+            return;
+    } else if (!nt_pool_is_lent(segment->pool, segment->buffer, segment->use)) {
+        nt_tcp_count(tcp, NT_TCP_STALE_BUFFERS); // since it was read
+    } else if (a->kind == NT_DESC_PACKET) {
+        nt_tcp_count(tcp, NT_TCP_SEGMENTS_IN);
+        nt_tcp_input(tcp, segment);
+    } else {
+        nt_tcp_input_icmp(tcp, segment->pool->base + a->ref.offset, a->ref.len, a->l4_offset);
     }
-    const struct nt_pool *pool = tcp->regions.entry[ref.region].pool;
-    int64_t buffer = nt_pool_buffer_at(pool, ref.offset, ref.len);
-    if (buffer < 0) {
-        nt_tcp_count(tcp, NT_TCP_STALE_BUFFERS);
-        return;
-    }
-    if (!nt_pool_is_lent(pool, (uint32_t)buffer, ref.use))
-        nt_tcp_count(tcp, NT_TCP_STALE_BUFFERS);
-    else if (desc->kind == NT_DESC_PACKET)
-        handle_packet(tcp, desc, pool, &ref, (uint32_t)buffer);
-    else if (desc->kind == NT_DESC_ICMP)
-        nt_tcp_input_icmp(tcp, pool->base + ref.offset, ref.len, desc->l4_offset);
-    else
-        nt_tcp_count(tcp, NT_TCP_BAD_DESCRIPTORS);
     nt_txn_crash_point(&tcp->txn);
-    return_buffer(tcp, &ref, (uint32_t)buffer);
+    return_buffer(tcp, &a->ref, segment->buffer);
+}
+
+// The passes of ahead.h.
+static void look_ahead(const struct nt_tcp_engine *tcp, const struct arrived *a, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (a[i].kind == NT_DESC_PACKET)
+            nt_tcp_ahead_bucket(tcp, a[i].segment.hash);
+    for (uint32_t i = 0; i < count; i++) {
+        if (a[i].kind != NT_DESC_PACKET)
+            continue;
+        nt_tcp_ahead_node(tcp, a[i].segment.hash);
+        uint32_t len = nt_min_u32(a[i].segment.len, NT_TCP_AHEAD_LINES * NT_CACHE_LINE);
+        for (uint32_t at = 0; at < len; at += NT_CACHE_LINE)
+            nt_prefetch(a[i].segment.payload + at);
+    }
+    for (uint32_t i = 0; i < count; i++)
+        if (a[i].kind == NT_DESC_PACKET)
+            nt_tcp_ahead_slot(tcp, a[i].segment.hash, a[i].segment.len);
 }
 
 uint32_t nt_tcp_handle_packets(struct nt_tcp_engine *tcp, uint32_t budget)
 {
     struct nt_consumer *in = &tcp->from_ip;
-    uint32_t done = 0;
-    for (; done < budget && nt_consumer_pending(in) != 0; done++) {
-        if (nt_producer_room(&tcp->to_ip, NT_TCP_INPUT_ROOM) < NT_TCP_INPUT_ROOM)
-            break;
-        handle(tcp, nt_consumer_slot(in), in->head);
-        nt_consumer_advance(in);
-        nt_tcp_commit_if_full(tcp);
+    struct arrived arrived[BATCH];
+    uint32_t done = 0, count;
+    while (done < budget && (count = nt_consumer_pending(in)) != 0) {
+        count = nt_min_u32(count, nt_min_u32(budget - done, BATCH));
+        for (uint32_t i = 0; i < count; i++)
+            look(tcp, nt_consumer_slot_ahead(in, i), in->head + i, &arrived[i]);
+        if (nt_tcp_ahead_pays(tcp))
+            look_ahead(tcp, arrived, count);
+        for (uint32_t i = 0; i < count; i++, done++) {
+            if (nt_producer_room(&tcp->to_ip, NT_TCP_INPUT_ROOM) < NT_TCP_INPUT_ROOM)
+                return done;
+            handle(tcp, &arrived[i]);
+            nt_consumer_advance(in);
+            nt_tcp_commit_if_full(tcp);
+        }
     }
     return done;
 }

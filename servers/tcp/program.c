@@ -6,7 +6,10 @@
 // whose generation is not the slot's is not read at all.
 #include <errno.h>
 
+#include "servers/tcp/ahead.h"
 #include "servers/tcp/context.h"
+
+enum { SWEEP_BATCH = 16 }; // slots looked at together: a step's budget
 
 struct snapshot { // of a program's block
     uint32_t tx_tail;
@@ -361,22 +364,55 @@ static void collect(struct nt_tcp_area_private *own)
     }
 }
 
-static uint32_t sweep_area(struct nt_tcp_engine *tcp, uint32_t number, uint32_t budget)
+// The next slots that were noted, in turn.
+static uint32_t take_noted(struct nt_tcp_area_private *own, uint32_t *slot, uint32_t max)
 {
-    struct nt_tcp_area_private *own = &tcp->areas[number];
-    uint32_t done = 0;
-    while (own->pending_count != 0 && done < budget) {
+    uint32_t taken = 0;
+    while (own->pending_count != 0 && taken < max) {
         uint64_t *word = &own->pending[own->sweep];
         if (*word == 0) {
             own->sweep = (own->sweep + 1) % NT_BITMAP_WORDS;
             continue;
         }
-        uint32_t bit = (uint32_t)__builtin_ctzll(*word);
+        slot[taken++] = own->sweep * 64 + (uint32_t)__builtin_ctzll(*word);
         *word &= *word - 1;
         own->pending_count--;
-        nt_tcp_sweep_slot(tcp, number, own->sweep * 64 + bit);
-        done++;
-        nt_tcp_commit_if_full(tcp);
+    }
+    return taken;
+}
+
+// The passes of ahead.h.
+static void look_ahead(const struct nt_tcp_engine *tcp, uint32_t number, const uint32_t *slot,
+                       uint32_t count)
+{
+    const struct nt_area *area = &tcp->areas[number].view;
+    for (uint32_t i = 0; i < count; i++) {
+        nt_prefetch(&area->slot_program[slot[i]]);
+        nt_prefetch_write(&area->slot_server[slot[i]]);
+        nt_prefetch(&tcp->binding[nt_tcp_binding_index(tcp, number, slot[i])]);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t binding = nt_tcp_binding_index(tcp, number, slot[i]);
+        if (binding != NT_NO_INDEX && tcp->binding[binding].kind == NT_TCP_BINDING_TCB)
+            nt_tcp_ahead_tcb(tcp, tcp->binding[binding].object);
+    }
+}
+
+static uint32_t sweep_area(struct nt_tcp_engine *tcp, uint32_t number, uint32_t budget)
+{
+    uint32_t slot[SWEEP_BATCH], done = 0;
+    while (done < budget) {
+        uint32_t count =
+            take_noted(&tcp->areas[number], slot, nt_min_u32(budget - done, SWEEP_BATCH));
+        if (count == 0)
+            break;
+        if (nt_tcp_ahead_pays(tcp))
+            look_ahead(tcp, number, slot, count);
+        for (uint32_t i = 0; i < count; i++) {
+            nt_tcp_sweep_slot(tcp, number, slot[i]);
+            nt_tcp_commit_if_full(tcp);
+        }
+        done += count;
     }
     return done;
 }
