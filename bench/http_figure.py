@@ -5,7 +5,7 @@ these are sent one by one or together.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from newtos_py.bench.experiment import LINUX, NEWTOS, Curve, Effort, Experiment, Outcome
@@ -49,18 +49,23 @@ def figure(
         todo = [Load(path_of(size_bytes), size_bytes, n, close, pipelined) for n in points]
         bound = KEEP_ALIVE_MAX if close else requests_a_connection
         some = [load for load in todo if load.connections in baselines]
+        if pipelined > 1:
+            # The figure compares both ways.
+            todo += [replace(load, pipelined=1) for load in some]
         return outcome_of(compare(todo, effort.runs, effort.seconds, bound, some))
 
     return Experiment(reproduces, title, _DIFFERENCES, run, _ONLY_FIGURE + paper)
 
 
 def outcome_of(results: Sequence[Result]) -> Outcome:
-    """A curve a side, over connections."""
+    """A curve a side, over connections; and one more a side where requests went one by one, too."""
     curves: dict[str, dict[float, Summary]] = {NEWTOS: {}, LINUX: {}}
+    most = max(result.load.pipelined for result in results)
     for result in results:
         x = float(result.load.connections)
-        curves[NEWTOS][x] = result.newtos.requests_per_s
-        curves[LINUX][x] = result.linux.requests_per_s
+        way = "" if result.load.pipelined == most else ", one by one"
+        curves.setdefault(NEWTOS + way, {})[x] = result.newtos.requests_per_s
+        curves.setdefault(LINUX + way, {})[x] = result.linux.requests_per_s
         for name, side in result.others.items():
             curves.setdefault(name, {})[x] = side.requests_per_s
     return Outcome(
@@ -82,7 +87,7 @@ def _notes(results: Sequence[Result]) -> Iterator[str]:
         ]
         if ratios:
             yield f"newtos, {result.load.connections} connections: {', '.join(ratios)}"
-    busiest = results[-1]
+    busiest = max(results, key=lambda result: (result.load.pipelined, result.load.connections))
     yield (
         f"{busiest.load.connections} connections:"
         f" {busiest.newtos.bytes_per_s * 8 / 1e9:.2f} Gbit/s on newtos,"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from newtos_py.bench import experiment, plot
+from newtos_py.bench import experiment, plot, stored
 from newtos_py.bench.experiment import LINUX, NEWTOS, Curve, Outcome, Panel
 from newtos_py.bench.report import BenchError, Summary
 from rich.console import Console
@@ -95,11 +95,11 @@ def test_it_runs(name: str, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=110,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(results.read_text())
-    assert told["experiment"] == name
-    for curve in told["outcome"]["curves"]:
-        assert all(summary["median"] > 0 for summary in curve["points"].values())
+    result = stored.load(results)
+    assert (result.experiment, result.effort) == (name, experiment.QUICK)
+    for curve in result.outcome.curves:
+        assert all(summary.median > 0 for summary in curve.points.values())
     assert results.with_suffix(".png").read_bytes().startswith(PNG)

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from newtos_py.bench import http
+from newtos_py.bench import http, http_figure
 from newtos_py.bench.lighttpd import PORT, Lighttpd, Site
 from newtos_py.bench.namespace import Namespace
-from newtos_py.bench.report import BenchError
+from newtos_py.bench.report import BenchError, Summary
 from newtos_py.bench.sides import CLIENT, LinuxSide, two_cores
 from newtos_py.bench.wrk import Load, Measurement, run_wrk, wrk_command
 from rich.console import Console
@@ -132,3 +132,49 @@ def test_help_has_an_example() -> None:
 def test_results_are_json(tmp_path: Path) -> None:
     path = http.write_json("http", {"a": [1]}, tmp_path / "sub" / "x.json")
     assert json.loads(path.read_text()) == {"a": [1]}
+
+
+def test_a_figure_has_a_curve_a_side_and_way() -> None:
+    def side(rate: float) -> http.SideResult:
+        return http.SideResult(Summary(rate, rate, rate), 1, 2, 0.5, 1e9, ())
+
+    together = replace(LOAD, pipelined=10)
+    results = [
+        http.Result(together, side(300), side(100), 3.0, {"NEWTOS_SOCKETS=syscall": side(30)}),
+        http.Result(replace(together, connections=64), side(500), side(100), 5.0),
+        http.Result(LOAD, side(200), side(100), 2.0),
+    ]
+    outcome = http_figure.outcome_of(results)
+    rates = {
+        curve.name: {x: summary.median for x, summary in curve.points.items()}
+        for curve in outcome.curves
+    }
+    assert rates == {
+        "newtos": {8: 300, 64: 500},
+        "Linux": {8: 100, 64: 100},
+        "NEWTOS_SOCKETS=syscall": {8: 30},
+        "newtos, one by one": {8: 200},
+        "Linux, one by one": {8: 100},
+    }
+    (panel,) = outcome.panels
+    assert panel.ratios() == {"ratio": {8: 3, 64: 5}, "ratio, one by one": {8: 2}}
+    assert "newtos, 8 connections: 10.0 x NEWTOS_SOCKETS=syscall" in outcome.notes
+    assert any(note.startswith("64 connections: 8.00 Gbit/s") for note in outcome.notes)
+
+
+def test_a_baseline_gets_its_own_loads_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def run(served: http.Served, load: Load, seconds: int) -> http.Run:
+        asked.append((served.side.name, load.connections))
+        return http.Run(Measurement(1000, 100.0, 6400.0, 10, seconds), switches=0)
+
+    monkeypatch.setattr(http, "run_once", run)
+    other = replace(LOAD, connections=64)
+    sides = [http.Served(FakeSide(name), 1) for name in ("newtos", "linux")]
+    sides.append(http.Served(FakeSide("slow"), 1, frozenset([other])))
+    first, second = http.measure(sides, [LOAD, other], runs=2, seconds=1)
+    assert asked.count(("slow", 64)) == 2
+    assert ("slow", 8) not in asked
+    assert asked == list(reversed(asked))  # the second time the other way round
+    assert (first.others.keys(), second.others.keys()) == (set(), {"slow"})
