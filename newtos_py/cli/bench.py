@@ -118,7 +118,7 @@ def _run_all(effort: Effort, folder: Path, *, resume: bool) -> None:
 
 
 def _show(result: Result) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     console.print(f"reproduces {result.reproduces}. {result.differences}")
     for panel in result.outcome.panels:
         console.print(experiments.table_of(result.outcome, panel, result.title))
