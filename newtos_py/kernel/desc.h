@@ -27,6 +27,14 @@ enum nt_desc_kind {
     NT_DESC_REQUEST = 6, // syscall server to TCP/UDP: struct nt_request inline
     NT_DESC_REPLY = 7,   // TCP/UDP to syscall server: struct nt_request inline, filled in
     NT_DESC_STEER = 8,   // down, TCP to IP: struct nt_steer inline
+    // Down, TCP to IP: a PACKET with NT_PACKET_IF_YOURS, all but its kind as it came: no connection
+    // here has it. Its buffer is IP's to pass on or to return.
+    NT_DESC_NOT_MINE = 9,
+};
+
+enum nt_packet_arg {          // `arg` of a PACKET
+    NT_PACKET_QUEUE = 0xff,   // 1 + the card's queue; 0: none said
+    NT_PACKET_IF_YOURS = 256, // hand it back if no connection here has it: others are asked, too
 };
 
 enum nt_desc_flags {

@@ -7,7 +7,7 @@ TCP server and UDP. `lab.wire.deliver_ip(...)`, `lab.udp.send(...)`; then `lab.w
 
 import itertools
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from newtos_py.kernel.server import (
     AreaMapping,
@@ -42,7 +42,8 @@ from newtos_py.sim.world import (
     with_payload,
 )
 
-FRAME, PACKET, SEGMENT, ICMP_ERROR, FENCE, STEER = 1, 2, 3, 4, 5, 8
+FRAME, PACKET, SEGMENT, ICMP_ERROR, FENCE, STEER, NOT_MINE = 1, 2, 3, 4, 5, 8, 9
+IF_YOURS = 256
 CSUM_PARTIAL, CSUM_VALID, LOOPBACK = 1, 2, 4
 
 MAC = [bytes.fromhex("020000000001"), bytes.fromhex("020000000002")]
@@ -189,6 +190,10 @@ class Upper:
         """Say that a connection of ours is in this lane, or no longer."""
         data = struct.pack("=16s16sHHI", pack(OUR), pack(peer), port, peer_port, here)
         assert self.to_ip.push(Desc(STEER, data))
+
+    def not_mine(self, desc: Desc) -> None:
+        """Hand a packet back that came with IF_YOURS, and that no connection here has."""
+        assert self.to_ip.push(replace(desc, kind=NOT_MINE))
 
     def received(self, *, keep: bool = False) -> list[Desc]:
         """What IP has handed up; the buffers go back unless `keep`."""

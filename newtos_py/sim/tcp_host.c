@@ -50,6 +50,7 @@ struct nt_sim_host {
     struct nt_steer steer[NT_SIM_STEERS]; // what IP was told of connections, in order
     uint32_t steer_count;
     uint32_t packet_arg;
+    uint32_t not_mine; // packets that came back
     bool hold_fences;
     uint64_t fence_seen;
     jmp_buf crash;
@@ -281,6 +282,8 @@ static void take_returns(struct nt_sim_host *host)
         (void)nt_pool_give_back(&host->owner, back);
 }
 
+uint32_t nt_sim_host_not_mine(const struct nt_sim_host *host) { return host->not_mine; }
+
 void nt_sim_host_set_arg(struct nt_sim_host *host, uint32_t arg) { host->packet_arg = arg; }
 
 bool nt_sim_host_deliver(struct nt_sim_host *host, const uint8_t *packet, uint32_t len,
@@ -368,6 +371,17 @@ bool nt_sim_host_collect(struct nt_sim_host *host, struct nt_sim_packet *packet)
             nt_assert(desc.inline_len == sizeof(struct nt_steer));
             nt_assert(host->steer_count < NT_SIM_STEERS);
             memcpy(&host->steer[host->steer_count++], desc.data, sizeof(struct nt_steer));
+            continue;
+        }
+        if (desc.kind == NT_DESC_NOT_MINE) {
+            struct nt_return back = {
+                .buffer = (uint32_t)nt_pool_buffer_at(&host->owner.view, desc.ref[0].offset,
+                                                      desc.ref[0].len),
+                .use = desc.ref[0].use,
+                .region = desc.ref[0].region,
+            };
+            nt_assert(nt_pool_give_back(&host->owner, back));
+            host->not_mine++;
             continue;
         }
         nt_assert(desc.kind == NT_DESC_SEGMENT && desc.l4_offset == NT_TX_META_BYTES);

@@ -69,6 +69,8 @@ bool nt_sim_host_deliver(struct nt_sim_host *host, const uint8_t *packet, uint32
                          uint8_t flags, uint8_t kind);
 // What later packets' descriptors say in `arg`: the card's queue (desc.h).
 void nt_sim_host_set_arg(struct nt_sim_host *host, uint32_t arg);
+// How many packets have come back, because no connection has them (NT_PACKET_IF_YOURS).
+uint32_t nt_sim_host_not_mine(const struct nt_sim_host *host);
 // Pushes a descriptor as it is; `whole`: with the check word that its slot must have.
 bool nt_sim_host_push_desc(struct nt_sim_host *host, const struct nt_desc *desc, bool whole);
 // The next packet that goes out, gathered, checksums complete. False: none. Fences are passed.

@@ -16,7 +16,7 @@ enum {
     NT_IP_UPPERS = 9, // ... and UDP, the last one
     NT_IP_UPPER_UDP = 8,
     NT_IP_ARENA_KIND = 0x4e544950,
-    NT_IP_ARENA_LAYOUT = 2,
+    NT_IP_ARENA_LAYOUT = 3,
     NT_IP_BELL_DRIVER = 0, // + driver
     NT_IP_BELL_UPPER = 8,  // + upper
 };
@@ -72,7 +72,9 @@ enum nt_ip_counter {
     NT_IP_COUNT_FORWARDED = 45,          // segments that the card had put into another lane's queue
     NT_IP_COUNT_EXACT_LOOKUPS = 46,      // of connections by exact match (exact.h)
     NT_IP_COUNT_EXACT_ENTRIES_SEEN = 47, // by these
-    NT_IP_COUNTERS = 48,
+    NT_IP_COUNT_EXACT_OVERFLOWS = 48,    // connections that found no room there
+    NT_IP_COUNT_ASKED = 49,              // segments that lanes were asked for
+    NT_IP_COUNTERS = 50,
 };
 
 struct nt_ip_memory { // mapped; base NULL: there is none

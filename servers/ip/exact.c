@@ -2,11 +2,13 @@
 
 #include "newtos_py/net/flow.h"
 
-static uint32_t first_way(const struct nt_flow *flow)
+static uint32_t set_of(const struct nt_flow *flow)
 {
     uint32_t hash = nt_flow_hash(flow->src, flow->src_port, flow->dst, flow->dst_port);
-    return (hash >> 8) % NT_IP_EXACT_SETS * NT_IP_EXACT_WAYS;
+    return (hash >> 8) % NT_IP_EXACT_SETS;
 }
+
+static uint32_t first_way(const struct nt_flow *flow) { return set_of(flow) * NT_IP_EXACT_WAYS; }
 
 static bool matches(const struct nt_ip_exact *entry, const struct nt_flow *flow)
 {
@@ -30,7 +32,21 @@ static uint32_t place(const struct nt_ip *ip, const struct nt_flow *flow)
     for (uint32_t i = first; i < first + NT_IP_EXACT_WAYS; i++)
         if (ip->state->exact[i].lane == 0)
             return i;
-    return first + flow->dst_port % NT_IP_EXACT_WAYS;
+    return NT_IP_EXACTS;
+}
+
+// One more connection of a full set, or one less: only the set is known of it.
+static void spill(struct nt_ip *ip, const struct nt_flow *flow, bool here)
+{
+    uint32_t *missing = &ip->state->spilled[set_of(flow)];
+    if (!here && *missing == 0)
+        return;
+    nt_txn_touch(&ip->txn, missing, sizeof *missing);
+    *missing += here ? 1 : UINT32_MAX;
+    ip->spilled += here ? 1 : UINT32_MAX;
+    if (here)
+        nt_ip_count(ip, NT_IP_COUNT_EXACT_OVERFLOWS);
+    nt_txn_crash_point(&ip->txn);
 }
 
 void nt_ip_exact_set(struct nt_ip *ip, uint32_t lane, const struct nt_steer *steer)
@@ -39,10 +55,14 @@ void nt_ip_exact_set(struct nt_ip *ip, uint32_t lane, const struct nt_steer *ste
     uint32_t at = find(ip, &flow);
     bool known = at != NT_IP_EXACTS;
     // Only whose it is takes it out: somebody else's new connection may have its four-tuple by now.
-    if (!steer->here && (!known || ip->state->exact[at].lane != lane + 1))
+    if (!steer->here && known && ip->state->exact[at].lane != lane + 1)
         return;
-    if (!known)
+    if (!known && steer->here)
         at = place(ip, &flow);
+    if (at == NT_IP_EXACTS) {
+        spill(ip, &flow, steer->here);
+        return;
+    }
     struct nt_ip_exact *entry = &ip->state->exact[at];
     nt_txn_touch(&ip->txn, entry, sizeof *entry);
     ip->exact_count -= entry->lane != 0;
@@ -66,6 +86,17 @@ uint32_t nt_ip_exact_find(struct nt_ip *ip, const struct nt_flow *arriving)
     return at == NT_IP_EXACTS ? (uint32_t)NT_IP_LANES : ip->state->exact[at].lane - 1;
 }
 
+uint32_t nt_ip_exact_ask(const struct nt_ip *ip, const struct nt_flow *arriving, uint32_t home,
+                         uint32_t after)
+{
+    if (NT_LIKELY(ip->spilled == 0) || ip->state->spilled[set_of(arriving)] == 0)
+        return NT_IP_LANES;
+    uint32_t lane = after == NT_IP_LANES ? 0 : after + 1;
+    while (lane < NT_IP_LANES && (lane == home || !ip->upper[lane].exists))
+        lane++;
+    return lane;
+}
+
 void nt_ip_exact_recover(struct nt_ip *ip)
 {
     ip->exact_count = 0;
@@ -74,4 +105,7 @@ void nt_ip_exact_recover(struct nt_ip *ip)
             ip->state->exact[i].lane = 0;
         ip->exact_count += ip->state->exact[i].lane != 0;
     }
+    ip->spilled = 0;
+    for (uint32_t i = 0; i < NT_IP_EXACT_SETS; i++)
+        ip->spilled += ip->state->spilled[i];
 }

@@ -4,30 +4,47 @@
 #include "newtos_py/net/flow.h"
 #include "newtos_py/net/icmp.h"
 #include "newtos_py/net/ipv6.h"
+#include "servers/ip/ethernet.h"
 #include "servers/ip/exact.h"
 #include "servers/ip/icmp.h"
 #include "servers/ip/reassembly.h"
+
+// By its four-tuple alone.
+static uint32_t home_of(const struct nt_ip *ip, const struct nt_flow *arriving, uint32_t nic_hash)
+{
+    return nic_hash != 0 ? nt_steering_lane_hashed(&ip->steering, arriving, nic_hash)
+                         : nt_steering_lane(&ip->steering, arriving);
+}
 
 uint32_t nt_ip_lane(struct nt_ip *ip, const struct nt_flow *arriving, uint32_t nic_hash)
 {
     if (NT_LIKELY(ip->lanes <= 1))
         return 0;
     uint32_t exact = nt_ip_exact_find(ip, arriving);
-    if (exact < NT_IP_LANES)
-        return exact;
-    return nic_hash != 0 ? nt_steering_lane_hashed(&ip->steering, arriving, nic_hash)
-                         : nt_steering_lane(&ip->steering, arriving);
+    return exact < NT_IP_LANES ? exact : home_of(ip, arriving, nic_hash);
 }
 
-// The lane of a whole TCP packet. One too short for ports is no lane's, which will say so. Where
-// the card put it into another lane's queue, this is what Fastsocket §3.3 does in software.
-static uint32_t lane_of(struct nt_ip *ip, const struct nt_ip_in *in)
+// The lane that a whole TCP packet is handed to; `asked` is the one that has handed it back
+// (NT_IP_LANES: none). One too short for ports is no lane's, which will say so. Where the card put
+// it into another lane's queue, this is what Fastsocket §3.3 does in software.
+static uint32_t lane_of(struct nt_ip *ip, struct nt_ip_in *in, uint32_t asked)
 {
+    in->asked = 0;
     if (NT_LIKELY(ip->lanes <= 1) || in->ip.total_bytes < in->ip.header_bytes + 4u)
         return 0;
     const uint8_t *ports = in->bytes + in->ip.header_bytes;
     struct nt_flow arriving = {in->src, in->dst, nt_get16(ports), nt_get16(ports + 2)};
-    uint32_t lane = nt_ip_lane(ip, &arriving, in->nic_hash);
+    uint32_t lane = nt_ip_exact_find(ip, &arriving);
+    if (lane == NT_IP_LANES) {
+        uint32_t home = home_of(ip, &arriving, in->nic_hash);
+        lane = nt_ip_exact_ask(ip, &arriving, home, asked);
+        if (NT_UNLIKELY(lane != NT_IP_LANES)) {
+            in->asked = NT_PACKET_IF_YOURS;
+            nt_ip_count(ip, NT_IP_COUNT_ASKED);
+            return lane;
+        }
+        lane = home;
+    }
     if (in->nic_queue != 0 && in->nic_queue != lane + 1)
         nt_ip_count(ip, NT_IP_COUNT_FORWARDED);
     return lane;
@@ -63,7 +80,7 @@ static bool push_up(struct nt_ip *ip, uint32_t to, enum nt_desc_kind kind, uint3
     desc->l4_offset = in->ip.header_bytes;
     desc->flow_hash = hash;
     desc->tag = in->interface;
-    desc->arg = in->nic_queue;
+    desc->arg = in->nic_queue | in->asked;
     desc->check = nt_desc_check(upper->out.tail);
     desc->ref[0] = in->ref;
     desc->ref[0].len = in->ip.total_bytes; // without the link's padding
@@ -80,7 +97,7 @@ bool nt_ip_hand_up(struct nt_ip *ip, uint32_t upper, enum nt_desc_kind kind,
     return push_up(ip, upper, kind, 0, in);
 }
 
-static bool deliver(struct nt_ip *ip, const struct nt_ip_in *in)
+static bool deliver(struct nt_ip *ip, struct nt_ip_in *in)
 {
     uint32_t hash;
     switch (in->ip.protocol) {
@@ -90,7 +107,7 @@ static bool deliver(struct nt_ip *ip, const struct nt_ip_in *in)
             return false;
         }
         hash = flow_hash(in);
-        return push_up(ip, lane_of(ip, in), NT_DESC_PACKET, hash, in);
+        return push_up(ip, lane_of(ip, in, NT_IP_LANES), NT_DESC_PACKET, hash, in);
     case NT_IPPROTO_UDP:
         return push_up(ip, NT_IP_UPPER_UDP, NT_DESC_PACKET, flow_hash(in), in);
     case NT_IPPROTO_ICMP:
@@ -191,6 +208,52 @@ bool nt_ip_input(struct nt_ip *ip, struct nt_ip_in *in)
         return false;
     }
     return deliver(ip, in);
+}
+
+// The pool that a lane hands a buffer of back from; NULL: none that it could have been given.
+static const struct nt_pool *pool_of(const struct nt_ip *ip, const struct nt_ref *ref)
+{
+    uint32_t driver = ref->region - (uint32_t)NT_REGION_DRIVER_POOL; // far too large for our own
+    if (ref->region == NT_REGION_IP_POOL)
+        return &ip->buffers.owner.view;
+    return driver < NT_IP_DRIVERS && ip->link[driver].exists ? &ip->link[driver].pool : NULL;
+}
+
+static void return_to(struct nt_ip *ip, const struct nt_pool *pool, const struct nt_ref *ref)
+{
+    if (ref->region == NT_REGION_IP_POOL)
+        nt_ip_release(ip, (uint32_t)nt_pool_buffer_at(pool, ref->offset, ref->len));
+    else
+        nt_ip_frame_return(ip, ref->region - (uint32_t)NT_REGION_DRIVER_POOL, ref);
+}
+
+void nt_ip_not_mine(struct nt_ip *ip, uint32_t lane, const struct nt_desc *desc)
+{
+    const struct nt_pool *pool = desc->ref_count == 1 ? pool_of(ip, &desc->ref[0]) : NULL;
+    if (pool == NULL || desc->tag > NT_INTERFACE_LOOPBACK) {
+        nt_ip_count(ip, NT_IP_COUNT_BAD_DESCRIPTOR);
+        return;
+    }
+    struct nt_ip_in in = {
+        .bytes = nt_pool_read(pool, &desc->ref[0]),
+        .ref = desc->ref[0],
+        .interface = desc->tag,
+        .nic_queue = desc->arg & NT_PACKET_QUEUE,
+        .gso_size = desc->gso_size,
+        .flags = desc->flags,
+    };
+    if (in.bytes == NULL) { // its driver was started anew meanwhile and has the buffer back
+        nt_ip_count(ip, NT_IP_COUNT_STALE_REFERENCE);
+        return;
+    }
+    bool whole = true;
+    if (in.ref.region == NT_REGION_IP_POOL)
+        parse_own(&in);
+    else
+        whole = parse(&in) == NT_IPV4_OK;
+    if (!whole || in.ip.protocol != NT_IPPROTO_TCP ||
+        !push_up(ip, lane_of(ip, &in, lane), NT_DESC_PACKET, flow_hash(&in), &in))
+        return_to(ip, pool, &in.ref);
 }
 
 void nt_ip_input_own(struct nt_ip *ip, struct nt_ip_in *in, uint32_t buffer, uint32_t at,

@@ -11,6 +11,8 @@ bool nt_ip_input(struct nt_ip *ip, struct nt_ip_in *in);
 // of the buffer. Filled are interface, gso_size and flags.
 void nt_ip_input_own(struct nt_ip *ip, struct nt_ip_in *in, uint32_t buffer, uint32_t at,
                      uint32_t len);
+// A packet that a lane was asked for and has not: to the next one.
+void nt_ip_not_mine(struct nt_ip *ip, uint32_t lane, const struct nt_desc *desc);
 // Hands a packet (or an ICMP error, NT_DESC_ICMP) up. False, and counted, if there is no room.
 bool nt_ip_hand_up(struct nt_ip *ip, uint32_t upper, enum nt_desc_kind kind,
                    const struct nt_ip_in *in);

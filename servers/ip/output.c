@@ -9,6 +9,7 @@
 #include "servers/ip/fence.h"
 #include "servers/ip/fragment.h"
 #include "servers/ip/icmp.h"
+#include "servers/ip/input.h"
 #include "servers/ip/loopback.h"
 #include "servers/ip/neighbour.h"
 
@@ -400,6 +401,8 @@ void nt_ip_segment_input(struct nt_ip *ip, uint32_t upper)
     else if (whole && desc.kind == NT_DESC_STEER && upper < NT_IP_LANES &&
              desc.inline_len == sizeof(struct nt_steer))
         steer(ip, &desc, upper);
+    else if (whole && desc.kind == NT_DESC_NOT_MINE && upper < NT_IP_LANES)
+        nt_ip_not_mine(ip, upper, &desc);
     else
         nt_ip_count(ip, NT_IP_COUNT_BAD_DESCRIPTOR);
     nt_txn_crash_point(&ip->txn);

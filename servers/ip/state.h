@@ -146,6 +146,7 @@ struct nt_ip_state {
     struct nt_ip_neighbour neighbour[NT_IP_NEIGHBOURS];
     struct nt_buffer_record record[NT_BUFFERS_MAX];
     struct nt_ip_exact exact[NT_IP_EXACTS];
+    uint32_t spilled[NT_IP_EXACT_SETS]; // connections that found their set full
 };
 
 struct nt_ip_link { // a driver
@@ -194,6 +195,7 @@ struct nt_ip {
     uint32_t icmp_tokens;
     uint32_t lanes;
     uint32_t exact_count; // entries of the exact-match table in use
+    uint32_t spilled;     // connections that found no room there
     struct nt_steering steering;
     bool announced;         // our addresses, once after the arena was new
     uint64_t defended_ns;   // when an address of ours was last defended
@@ -211,7 +213,8 @@ struct nt_ip_in {
     uint8_t dst[16];
     uint32_t interface;
     uint32_t nic_hash;  // of the card (net/nic.h), 0: not computed
-    uint32_t nic_queue; // ... and where it put it; 0: it said nothing
+    uint32_t nic_queue; // ... and where it put it, + 1; 0: it said nothing
+    uint32_t asked;     // NT_PACKET_IF_YOURS, or 0
     uint16_t gso_size;
     uint8_t flags;   // enum nt_desc_flags
     bool link_group; // broadcast or multicast on the link

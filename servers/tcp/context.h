@@ -421,7 +421,7 @@ struct nt_segment { // an arrived segment, parsed once; trimmed on its way throu
     uint32_t hash;              // of its four-tuple (hash.c)
     uint16_t use;
     uint8_t desc_flags; // enum nt_desc_flags, as it was handed up
-    uint32_t nic_queue; // a lane, + 1, where the card put it; 0: it said nothing
+    uint32_t nic_queue; // enum nt_packet_arg: the card's queue, and whether IP only asks
 };
 
 static inline uint32_t nt_segment_len(const struct nt_segment *segment) // in sequence space
@@ -505,6 +505,7 @@ void nt_tcp_emit_reset(struct nt_tcp_engine *tcp, struct nt_tcb *t);
 void nt_tcp_answer_reset(struct nt_tcp_engine *tcp, const struct nt_segment *segment);
 void nt_tcp_answer_time_wait(struct nt_tcp_engine *tcp, const struct nt_time_wait *tw);
 bool nt_tcp_emit_steer(struct nt_tcp_engine *tcp, const struct nt_tcp_tuple *tuple, bool here);
+bool nt_tcp_emit_not_mine(struct nt_tcp_engine *tcp, const struct nt_desc *packet);
 bool nt_tcp_emit_fence(struct nt_tcp_engine *tcp, uint32_t number);
 
 // window.c: the receive window, and the program's cursors.

@@ -226,6 +226,22 @@ bool nt_tcp_emit_steer(struct nt_tcp_engine *tcp, const struct nt_tcp_tuple *tup
     return true;
 }
 
+// Hands a packet back that no connection here has. False: no room.
+bool nt_tcp_emit_not_mine(struct nt_tcp_engine *tcp, const struct nt_desc *packet)
+{
+    struct nt_desc *desc = begin(tcp);
+    if (desc == NULL)
+        return false;
+    uint32_t check = desc->check;
+    memcpy(desc, packet, offsetof(struct nt_desc, data));
+    desc->kind = NT_DESC_NOT_MINE;
+    desc->inline_len = 0;
+    desc->check = check;
+    nt_producer_advance(&tcp->to_ip);
+    nt_txn_crash_point(&tcp->txn);
+    return true;
+}
+
 bool nt_tcp_emit_fence(struct nt_tcp_engine *tcp, uint32_t number)
 {
     struct nt_desc *desc = begin(tcp);

@@ -36,7 +36,8 @@ void nt_tcp_count_arrival(struct nt_tcp_engine *tcp, const struct nt_tcb *t,
 {
     if (segment->desc_flags & NT_DESC_LOOPBACK)
         return;
-    if (segment->nic_queue != 0 && segment->nic_queue != tcp->config.lane + 1) {
+    uint32_t queue = segment->nic_queue & NT_PACKET_QUEUE;
+    if (queue != 0 && queue != tcp->config.lane + 1) {
         count(tcp, t, false, 1);
     } else if ((t->flags & (NT_TCB_PASSIVE | NT_TCB_TAKEN)) == NT_TCB_PASSIVE) {
         struct nt_tcp_private *own = &tcp->private[nt_tcb_index(tcp, t)];

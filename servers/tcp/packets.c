@@ -123,6 +123,15 @@ static void look(const struct nt_tcp_engine *tcp, const struct nt_desc *desc, ui
         a->kind = kind;
 }
 
+// IP asked whether a connection here has the segment at hand. True: none has, and IP has it again.
+static bool hand_back(struct nt_tcp_engine *tcp, const struct nt_segment *segment)
+{
+    struct nt_tcp_tuple tuple = {segment->dst, segment->src, segment->header.dst_port,
+                                 segment->header.src_port};
+    return nt_tcp_hash_find_hashed(tcp, &tuple, segment->hash) == NT_NO_INDEX &&
+           nt_tcp_emit_not_mine(tcp, nt_consumer_slot(&tcp->from_ip));
+}
+
 static void handle(struct nt_tcp_engine *tcp, struct arrived *a)
 {
     struct nt_segment *segment = &a->segment;
@@ -133,6 +142,8 @@ static void handle(struct nt_tcp_engine *tcp, struct arrived *a)
     } else if (!nt_pool_is_lent(segment->pool, segment->buffer, segment->use)) {
         nt_tcp_count(tcp, NT_TCP_STALE_BUFFERS); // since it was read
     } else if (a->kind == NT_DESC_PACKET) {
+        if (NT_UNLIKELY(segment->nic_queue & NT_PACKET_IF_YOURS) && hand_back(tcp, segment))
+            return;
         nt_tcp_count(tcp, NT_TCP_SEGMENTS_IN);
         nt_tcp_input(tcp, segment);
     } else {

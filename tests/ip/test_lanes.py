@@ -1,6 +1,7 @@
 """IP hands TCP packets to lanes: by steering, and by exact match where a TCP server says so."""
 
 import struct
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,7 @@ from newtos_py.net import netconf
 from newtos_py.net._net import ffi, lib
 from newtos_py.net.addr import pack
 from newtos_py.sim import packets
-from newtos_py.sim.ip_lab import OUR, PEER, IpLab, Limits
+from newtos_py.sim.ip_lab import IF_YOURS, OUR, PEER, IpLab, Limits
 from newtos_py.sim.packets import Ipv4
 
 KINDS = netconf.STEERINGS
@@ -134,12 +135,141 @@ def test_exact_matches_survive_a_kill_at_any_instruction() -> None:
         assert point > 2
 
 
-def test_a_full_set_gives_up_one_entry() -> None:
-    lab = made("rss")
-    ports = range(33000, 33000 + 6000)
+# -- More than the table has room for ---------------------------------------------------------
+
+
+def finds(lab: IpLab, src_port: int, dst_port: int, owner: int | None) -> int:
+    """The lane that takes a segment: `owner` has its connection, others hand it back if asked."""
+    lab.wire.deliver_ip(packets.ipv4(Ipv4(PEER, OUR, packets.TCP, segment(src_port, dst_port))))
+    asked: list[int] = []
+    while True:
+        got = [(i, desc) for i, each in enumerate(lab.lanes) for desc in each.received(keep=True)]
+        ((lane, desc),) = got
+        assert lane not in asked, "nobody is asked twice"
+        asked.append(lane)
+        if lane == owner or not desc.arg & IF_YOURS:
+            lab.lanes[lane].give_back(desc)
+            return lane
+        lab.lanes[lane].not_mine(desc)
+
+
+def overflow(lab: IpLab, lane: int, ports: range) -> None:
     for chunk in range(0, len(ports), 500):
         for port in ports[chunk : chunk + 500]:
-            lab.lanes[1].steer(PEER, 9, port, here=True)
+            lab.lanes[lane].steer(PEER, 9, port, here=True)
         lab.run()
-    kept = sum(arrives(lab, 9, port) == 1 for port in ports[-600:])
-    assert kept > 500, "the newest are there; others go where they lead"
+
+
+MANY = range(33000, 33000 + 6000)
+
+
+def test_no_connection_loses_its_way_when_the_table_overflows() -> None:
+    lab = made("rss")
+    overflow(lab, 1, MANY)
+    assert lab.counter("exact_overflows") > 6000 - 4096
+    for port in (*MANY[:300], *MANY[-300:]):
+        assert finds(lab, 9, port, owner=1) == 1
+    assert lab.counter("asked") > 100
+    for port in range(40000, 40100):  # others' go where steering says, however many are asked
+        assert finds(lab, 8, port, owner=None) == expected(lab, 8, port)
+    assert lab.wire.owner.out == 0, "each buffer came back once"
+
+
+def test_nobody_is_asked_any_more_once_those_are_gone() -> None:
+    lab = made("rss")
+    overflow(lab, 1, MANY)
+    for chunk in range(0, len(MANY), 500):
+        for port in MANY[chunk : chunk + 500]:
+            lab.lanes[1].steer(PEER, 9, port, here=False)
+        lab.run()
+    before = lab.counter("asked")
+    for port in MANY[::50]:
+        assert arrives(lab, 9, port) == expected(lab, 9, port)
+    assert lab.counter("asked") == before
+
+
+def test_a_syn_is_accepted_by_its_own_lane_after_all_were_asked() -> None:
+    """The lane that steering names is asked last, without IF_YOURS: it may have a listener."""
+    lab = made("rss")
+    overflow(lab, 1, MANY)
+    asked = 0
+    for port in range(20000, 20200):
+        before = lab.counter("asked")
+        assert finds(lab, port, 80, owner=None) == expected(lab, port, 80)
+        asked += lab.counter("asked") > before
+    assert asked > 0
+
+
+def test_asking_survives_a_kill_at_any_instruction() -> None:
+    lab = made("rss")
+    overflow(lab, 1, MANY)
+    port = next(p for p in range(20000, 21000) if asks(lab, p))
+    home = expected(lab, port, 80)
+    packet = packets.ipv4(Ipv4(PEER, OUR, packets.TCP, segment(port, 80)))
+    point, dies = 0, True
+    while dies:
+        point += 1
+        lab.wire.deliver_ip(packet)
+        dies = lab.runner.die_at(point)
+        seen = []
+        for _ in range(3):
+            lab.run()
+            ((lane, desc),) = [
+                (i, desc) for i, each in enumerate(lab.lanes) for desc in each.received(keep=True)
+            ]
+            seen.append(lane)
+            if not desc.arg & IF_YOURS:
+                lab.lanes[lane].give_back(desc)
+                break
+            lab.lanes[lane].not_mine(desc)
+            dies = lab.runner.die_at(point) or dies
+        assert seen[-1] == home
+        assert sorted(seen) == [0, 1, 2], f"died at crash point {point}"
+    assert point > 2
+    assert lab.wire.owner.out == 0
+
+
+def asks(lab: IpLab, port: int) -> bool:
+    before = lab.counter("asked")
+    finds(lab, port, 80, owner=None)
+    return lab.counter("asked") > before
+
+
+def test_what_is_handed_back_wrongly_is_refused() -> None:
+    lab = made("rss")
+    lab.wire.deliver_ip(packets.ipv4(Ipv4(PEER, OUR, packets.TCP, segment(20000, 80))))
+    home = expected(lab, 20000, 80)
+    (desc,) = lab.lanes[home].received(keep=True)
+    (ref,) = desc.refs
+    for region in (0, 7, 16, 300):
+        lab.lanes[home].not_mine(replace(desc, refs=(replace(ref, region=region),)))
+    lab.lanes[home].not_mine(replace(desc, refs=()))
+    lab.lanes[home].not_mine(replace(desc, tag=99))
+    lab.run()
+    assert lab.counter("bad_descriptor") == 6
+    lab.lanes[home].not_mine(replace(desc, refs=(replace(ref, use=ref.use + 1),)))
+    lab.lanes[home].not_mine(replace(desc, refs=(replace(ref, offset=1 << 40),)))
+    lab.run()
+    assert lab.counter("stale_reference") == 2
+    lab.lanes[home].give_back(desc)
+
+
+def test_what_the_host_sends_itself_is_passed_on_too() -> None:
+    lab = made("rss")
+    overflow(lab, 1, MANY)
+    free = lab.buffers_free()
+    asked = 0
+    for port in range(20000, 20060):
+        before = lab.counter("asked")
+        lab.lanes[0].send(OUR, segment(port, 80), protocol=packets.TCP)
+        while True:
+            ((lane, desc),) = [
+                (i, desc) for i, each in enumerate(lab.lanes) for desc in each.received(keep=True)
+            ]
+            if not desc.arg & IF_YOURS:
+                break
+            lab.lanes[lane].not_mine(desc)
+        lab.lanes[lane].give_back(desc)
+        asked += lab.counter("asked") > before
+    assert asked > 0
+    assert lab.buffers_free() == free

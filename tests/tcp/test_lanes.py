@@ -89,6 +89,34 @@ def test_a_named_port_that_leads_here_needs_no_match(make: Make) -> None:
     assert d.steered() == []
 
 
+# -- Asked whether a segment is of a connection here ----------------------------------------
+
+
+def test_what_no_connection_has_is_handed_back(make: Make) -> None:
+    d = make(lanes=2)
+    d.listen(80)
+    lib.nt_sim_host_set_arg(d.host, lib.NT_PACKET_IF_YOURS | 1)
+    for flags in (SYN, ACK, SYN | ACK, FIN | ACK):
+        d.peer(5000, to=80).send(flags)
+        d.peer(5000, to=80).expect_nothing()
+    assert lib.nt_sim_host_not_mine(d.host) == 4
+    assert lib.nt_sim_host_buffers_out(d.host) == 0
+    lib.nt_sim_host_set_arg(d.host, 1)
+    d.peer(5000, to=80).shake_hands()
+
+
+def test_a_connection_takes_its_own(make: Make) -> None:
+    d = make(lanes=2)
+    listener = d.listen(80)
+    peer = d.peer(5000, to=80)
+    peer.shake_hands()
+    lib.nt_sim_host_set_arg(d.host, lib.NT_PACKET_IF_YOURS | 2)
+    peer.send(ACK, b"hello")
+    sock, _ = listener.accept()
+    assert sock.recv(5) == b"hello"
+    assert lib.nt_sim_host_not_mine(d.host) == 0
+
+
 # -- Names, for another lane's sockets -------------------------------------------------------
 
 
