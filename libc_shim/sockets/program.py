@@ -96,7 +96,14 @@ class Area:
     """
 
     def __init__(
-        self, program: CData, server: CData, hint: CData, slots: int, number: int = 0
+        self,
+        program: CData,
+        server: CData,
+        hint: CData,
+        slots: int,
+        number: int = 0,
+        *,
+        lane: int = 0,
     ) -> None:
         parts = tuple(
             part if isinstance(part, ffi.CData) else ffi.from_buffer(part)
@@ -107,6 +114,7 @@ class Area:
         if lib.nt_area_open(self.view, parts[0], parts[1], parts[2], slots) != 0:
             raise OSError(errno.EPROTO, "not a socket area of that many slots")
         self.view.number = number
+        self.view.lane = lane
 
 
 class Program:
@@ -182,10 +190,12 @@ class Program:
         """Let sweeps find a socket, also by what it is in a further lane."""
         self._sockets[(part or new).sock] = new
 
-    def forget(self, old: "Socket") -> None:
-        """Let no sweep find a socket that was closed."""
+    def forget(self, old: "Socket", part: "Socket | None" = None) -> None:
+        """Let no sweep find a socket that was closed, or what it is in a further lane."""
+        gone = (part or old).sock
+        del self._sockets[gone]
         # The object outlives its socket: a sweep that runs at the same time may still see it.
-        self._keep.append(self._sockets.pop(old.sock).sock)
+        self._keep.append(gone)
 
     def find(self, sock: CData) -> "Socket | None":
         """The socket of a C object."""
@@ -305,6 +315,9 @@ class Socket:
         """Tell the server and forget the slot; again: nothing."""
         if self.program.find(self.sock) is None:
             return
+        while (taken := lib.nt_sock_take_part(self.sock, self.program.wake)) != ffi.NULL:
+            self.program.flush()
+            self.program.forget(self, next(part for part in self._parts if part.sock == taken))
         self._call(lib.nt_sock_close(self.sock, self.program.wake))
         self.program.forget(self)
 

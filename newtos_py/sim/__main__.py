@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from newtos_py.sim.scenario import ScenarioFailed, names, run
+from newtos_py.sim.scenario import ScenarioFailed, names, names_in_lanes, run
 from newtos_py.sim.simulation import TraceLevel
 
 
@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="list the scenarios")
     asked = parser.parse_args()
     if asked.list:
-        print("\n".join(names()))
+        print("\n".join(names() + names_in_lanes()))
         return 0
     level = TraceLevel.OFF
     if asked.trace:

@@ -95,10 +95,10 @@ static struct nt_world_span pool(struct nt_world *world, uint32_t small, uint32_
 }
 
 static void make_upper(struct nt_world_host *host, struct nt_world_upper *upper, uint32_t role,
-                       const struct nt_world_engine_kind *kind)
+                       uint32_t number, const struct nt_world_engine_kind *kind)
 {
     struct nt_world *world = host->world;
-    upper->node = nt_world_node_new(world, host, role, 0);
+    upper->node = nt_world_node_new(world, host, role, number);
     upper->node->kind = kind;
     upper->to_ip = descriptors(world);
     upper->from_ip = descriptors(world);
@@ -111,10 +111,11 @@ static void make_upper(struct nt_world_host *host, struct nt_world_upper *upper,
                                sizeof(struct nt_desc)) == 0);
 }
 
-struct nt_world_host *nt_world_host_new(struct nt_world *world, const char *name)
+struct nt_world_host *nt_world_host_new(struct nt_world *world, const char *name, uint32_t lanes)
 {
     struct nt_world_host *host = calloc(1, sizeof(*host));
-    nt_assert(host != NULL && world->host_count < NT_WORLD_HOSTS_MAX);
+    nt_assert(host != NULL && world->host_count < NT_WORLD_HOSTS_MAX && lanes >= 1 &&
+              lanes <= NT_WORLD_LANES_MAX);
     host->world = world;
     host->index = world->host_count;
     host->seed = nt_world_draw(world);
@@ -122,8 +123,10 @@ struct nt_world_host *nt_world_host_new(struct nt_world *world, const char *name
     host->ip = nt_world_node_new(world, host, NT_WORLD_IP, 0);
     host->ip->kind = &nt_world_kind_ip;
     host->ip_pool = pool(world, IP_SMALL, IP_LARGE);
-    make_upper(host, &host->udp, NT_WORLD_UDP, &nt_world_kind_udp);
-    make_upper(host, &host->tcp, NT_WORLD_TCP, &nt_world_kind_tcp);
+    make_upper(host, &host->udp, NT_WORLD_UDP, 0, &nt_world_kind_udp);
+    host->lanes = lanes;
+    for (uint32_t lane = 0; lane < lanes; lane++)
+        make_upper(host, &host->tcp[lane], NT_WORLD_TCP, lane, &nt_world_kind_tcp);
     host->syscall = nt_world_node_new(world, host, NT_WORLD_SYSCALL, 0);
     world->host[world->host_count++] = host;
     return host;
@@ -142,7 +145,8 @@ static struct nt_world_driver *driver_new(struct nt_world_host *host,
     driver->from_ip = descriptors(world);
     driver->returns_ip = returns(world);
     driver->returns_udp = returns(world);
-    driver->returns_tcp = returns(world);
+    for (uint32_t lane = 0; lane < host->lanes; lane++)
+        driver->returns_tcp[lane] = returns(world);
     driver->link = *link;
     driver->seed = nt_world_draw(world);
     host->driver[host->driver_count++] = driver;
@@ -172,9 +176,11 @@ int nt_world_host_boot(struct nt_world_host *host, const void *netconf, uint64_t
     for (uint32_t i = 0; i < host->driver_count; i++)
         if (nt_world_node_make(host->driver[i]->node) != 0)
             return -1;
-    if (nt_world_node_make(host->ip) != 0 || nt_world_node_make(host->udp.node) != 0 ||
-        nt_world_node_make(host->tcp.node) != 0)
+    if (nt_world_node_make(host->ip) != 0 || nt_world_node_make(host->udp.node) != 0)
         return -1;
+    for (uint32_t lane = 0; lane < host->lanes; lane++)
+        if (nt_world_node_make(host->tcp[lane].node) != 0)
+            return -1;
     return 0;
 }
 
@@ -229,32 +235,40 @@ void nt_world_program_end(struct nt_world_host *host, uint32_t node)
 
 uint32_t nt_world_syscall_node(const struct nt_world_host *host) { return host->syscall->index; }
 
-static struct nt_world_upper *upper_of(struct nt_world_host *host, uint32_t protocol)
+static struct nt_world_upper *upper_of(struct nt_world_host *host, uint32_t protocol, uint32_t lane)
 {
-    return protocol == PROTOCOL_TCP ? &host->tcp : &host->udp;
+    return protocol == PROTOCOL_TCP ? &host->tcp[lane] : &host->udp;
 }
 
-const uint32_t *nt_world_server_sleeping(const struct nt_world_host *host, uint32_t protocol)
+static const struct nt_world_node *server_of(const struct nt_world_host *host, uint32_t protocol,
+                                             uint32_t lane)
 {
-    const struct nt_world_upper *upper = protocol == PROTOCOL_TCP ? &host->tcp : &host->udp;
-    return &upper->node->status->sleeping;
+    return protocol == PROTOCOL_TCP ? host->tcp[lane].node : host->udp.node;
 }
 
-uint32_t nt_world_server_node(const struct nt_world_host *host, uint32_t protocol)
+const uint32_t *nt_world_server_sleeping(const struct nt_world_host *host, uint32_t protocol,
+                                         uint32_t lane)
 {
-    const struct nt_world_upper *upper = protocol == PROTOCOL_TCP ? &host->tcp : &host->udp;
-    return upper->node->index;
+    return &server_of(host, protocol, lane)->status->sleeping;
 }
 
-bool nt_world_area_of(const struct nt_world_host *host, uint32_t area, uint32_t protocol)
+uint32_t nt_world_server_node(const struct nt_world_host *host, uint32_t protocol, uint32_t lane)
 {
-    return host->area[area].mapped && host->area[area].protocol == protocol;
+    return server_of(host, protocol, lane)->index;
+}
+
+bool nt_world_area_of(const struct nt_world_host *host, uint32_t area, uint32_t protocol,
+                      uint32_t lane)
+{
+    const struct nt_world_area *of = &host->area[area];
+    return of->mapped && of->protocol == protocol && of->lane == lane;
 }
 
 // Who has an area: its server, IP and all drivers; those that are down get it when they are back.
 static int for_servers(struct nt_world_host *host, uint32_t area, bool map)
 {
-    struct nt_world_node *server = upper_of(host, host->area[area].protocol)->node;
+    const struct nt_world_area *of = &host->area[area];
+    struct nt_world_node *server = upper_of(host, of->protocol, of->lane)->node;
     struct nt_world_node *all[NT_DRIVERS_MAX + 2] = {server, host->ip};
     uint32_t count = 2;
     for (uint32_t i = 0; i < host->driver_count; i++)
@@ -270,7 +284,8 @@ static int for_servers(struct nt_world_host *host, uint32_t area, bool map)
     return 0;
 }
 
-int nt_world_area_new(struct nt_world_host *host, uint32_t node, uint32_t protocol, uint32_t slots)
+int nt_world_area_new(struct nt_world_host *host, uint32_t node, uint32_t protocol, uint32_t lane,
+                      uint32_t slots)
 {
     uint32_t number = 0;
     while (number < NT_WORLD_AREAS_MAX && host->area[number].program != NULL)
@@ -281,6 +296,7 @@ int nt_world_area_new(struct nt_world_host *host, uint32_t node, uint32_t protoc
     struct nt_world_area *area = &host->area[number];
     area->mapped = true;
     area->protocol = protocol;
+    area->lane = lane;
     area->slots = slots;
     area->program = host->world->node[node];
     area->part[0] = nt_world_map(memory, nt_area_program_bytes(slots));
@@ -307,7 +323,8 @@ struct nt_world_span nt_world_area_part(const struct nt_world_host *host, uint32
     return host->area[area].part[part];
 }
 
-int nt_world_listener_new(struct nt_world_host *host, uint32_t entries, uint32_t backlog)
+int nt_world_listener_new(struct nt_world_host *host, uint32_t lane, uint32_t entries,
+                          uint32_t backlog)
 {
     uint32_t number = 0;
     while (number < NT_WORLD_LISTENERS_MAX && host->listener[number].entries != 0)
@@ -316,11 +333,12 @@ int nt_world_listener_new(struct nt_world_host *host, uint32_t entries, uint32_t
         return -1;
     struct nt_world_listener *listener = &host->listener[number];
     listener->mapped = true;
+    listener->lane = lane;
     listener->entries = entries;
     listener->ring = nt_world_map(&host->world->memory, nt_listener_ring_bytes(entries));
     listener->claims = nt_world_map(&host->world->memory, nt_listener_claims_bytes());
     nt_listener_format(listener->ring.base, listener->claims.base, entries, backlog);
-    struct nt_world_node *tcp = host->tcp.node;
+    struct nt_world_node *tcp = host->tcp[lane].node;
     if (tcp->engine != NULL && tcp->kind->map_listener(tcp, number) != 0)
         return -1;
     return (int)number;
@@ -329,7 +347,7 @@ int nt_world_listener_new(struct nt_world_host *host, uint32_t entries, uint32_t
 void nt_world_listener_end(struct nt_world_host *host, uint32_t listener)
 {
     host->listener[listener].mapped = false;
-    struct nt_world_node *tcp = host->tcp.node;
+    struct nt_world_node *tcp = host->tcp[host->listener[listener].lane].node;
     if (tcp->engine != NULL)
         tcp->kind->unmap_listener(tcp, listener);
 }
@@ -342,10 +360,10 @@ struct nt_world_span nt_world_listener_part(const struct nt_world_host *host, ui
 
 // -- The syscall server's stand-in ---------------------------------------------------------------
 
-bool nt_world_request(struct nt_world_host *host, uint32_t protocol,
+bool nt_world_request(struct nt_world_host *host, uint32_t protocol, uint32_t lane,
                       const struct nt_request *request)
 {
-    struct nt_world_upper *upper = upper_of(host, protocol);
+    struct nt_world_upper *upper = upper_of(host, protocol, lane);
     struct nt_desc desc = {.kind = NT_DESC_REQUEST, .inline_len = sizeof(*request)};
     desc.check = nt_desc_check(upper->requests.tail);
     memcpy(desc.data, request, sizeof(*request));
@@ -356,9 +374,10 @@ bool nt_world_request(struct nt_world_host *host, uint32_t protocol,
     return true;
 }
 
-bool nt_world_reply(struct nt_world_host *host, uint32_t protocol, struct nt_request *reply)
+bool nt_world_reply(struct nt_world_host *host, uint32_t protocol, uint32_t lane,
+                    struct nt_request *reply)
 {
-    struct nt_world_upper *upper = upper_of(host, protocol);
+    struct nt_world_upper *upper = upper_of(host, protocol, lane);
     struct nt_desc desc;
     uint32_t check = nt_desc_check(upper->replies.head);
     if (!nt_consumer_pop(&upper->replies, &desc))

@@ -25,7 +25,8 @@ static void set_bells(struct nt_bells *bells, const struct nt_world_host *host)
 {
     for (uint32_t i = 0; i < host->driver_count; i++)
         nt_world_set_bell(bells, NT_IP_BELL_DRIVER + i, host->driver[i]->node);
-    nt_world_set_bell(bells, NT_IP_BELL_UPPER, host->tcp.node);
+    for (uint32_t lane = 0; lane < host->lanes; lane++)
+        nt_world_set_bell(bells, NT_IP_BELL_UPPER + lane, host->tcp[lane].node);
     nt_world_set_bell(bells, NT_IP_BELL_UPPER + NT_IP_UPPER_UDP, host->udp.node);
 }
 
@@ -62,7 +63,8 @@ static struct nt_engine *make(struct nt_world_node *node, char *why, uint64_t wh
             .status = page(driver->node->status),
         };
     }
-    config.upper[0] = upper(&host->tcp);
+    for (uint32_t lane = 0; lane < host->lanes; lane++)
+        config.upper[lane] = upper(&host->tcp[lane]);
     config.upper[NT_IP_UPPER_UDP] = upper(&host->udp);
     struct nt_engine *engine = nt_ip_new(&config, why, why_bytes);
     if (engine == NULL)

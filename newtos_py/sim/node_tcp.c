@@ -1,4 +1,4 @@
-// node_tcp.c: a host's TCP server in the simulator.
+// node_tcp.c: a host's TCP server in the simulator, one of as many as it has lanes.
 #include "newtos_py/kernel/desc.h"
 #include "newtos_py/sim/world.h"
 #include "servers/tcp/engine.h"
@@ -30,7 +30,7 @@ static int map_area(struct nt_world_node *node, uint32_t number)
 {
     const struct nt_world_area *from = &node->host->area[number];
     struct nt_area view;
-    if (!nt_world_area_of(node->host, number, PROTOCOL_TCP))
+    if (!nt_world_area_of(node->host, number, PROTOCOL_TCP, node->number))
         return 0;
     if (nt_area_open(&view, from->part[0].base, from->part[1].base, from->part[2].base,
                      from->slots) != 0)
@@ -53,6 +53,8 @@ static int map_listener(struct nt_world_node *node, uint32_t number)
 {
     const struct nt_world_listener *from = &node->host->listener[number];
     struct nt_listener view;
+    if (from->lane != node->number)
+        return 0;
     if (nt_listener_open(&view, from->ring.base, from->claims.base, from->entries) != 0)
         return -1;
     return nt_tcp_map_listener(of(node), number, &view);
@@ -66,7 +68,7 @@ static void unmap_listener(struct nt_world_node *node, uint32_t number)
 static void fill_config(struct nt_tcp_config *config, struct nt_world_node *node)
 {
     struct nt_world_host *host = node->host;
-    const struct nt_world_upper *own = &host->tcp;
+    const struct nt_world_upper *own = &host->tcp[node->number];
     *config = (struct nt_tcp_config){
         .shape = shape,
         .arena = memory(node->arena),
@@ -76,13 +78,15 @@ static void fill_config(struct nt_tcp_config *config, struct nt_world_node *node
         .to_ip = memory(own->to_ip),
         .from_syscall = memory(own->from_syscall),
         .to_syscall = memory(own->to_syscall),
-        .seed = host->seed,
+        .seed = host->seed + node->number,
+        .lane = node->number,
     };
     config->pool[NT_REGION_IP_POOL] = memory(host->ip_pool);
     config->returns[NT_REGION_IP_POOL] = memory(own->returns_ip);
     for (uint32_t i = 0; i < host->driver_count; i++) {
         config->pool[NT_REGION_DRIVER_POOL + i] = memory(host->driver[i]->pool);
-        config->returns[NT_REGION_DRIVER_POOL + i] = memory(host->driver[i]->returns_tcp);
+        config->returns[NT_REGION_DRIVER_POOL + i] =
+            memory(host->driver[i]->returns_tcp[node->number]);
         config->driver_status[i] = host->driver[i]->node->status;
     }
 }

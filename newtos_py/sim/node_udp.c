@@ -13,7 +13,7 @@ static int map_area(struct nt_world_node *node, uint32_t area)
 {
     const struct nt_world_host *host = node->host;
     const struct nt_world_area *of = &host->area[area];
-    if (!nt_world_area_of(host, area, PROTOCOL_UDP))
+    if (!nt_world_area_of(host, area, PROTOCOL_UDP, 0))
         return 0;
     if (nt_udp_map_area(node->engine, area, of->slots, of->program->index, of->part[0].base,
                         of->part[1].base, of->part[2].base) != 0)

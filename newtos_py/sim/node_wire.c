@@ -18,11 +18,12 @@ static void fill_uplink(struct nt_uplink_config *config, const struct nt_world_n
         .pool = memory(driver->pool),
         .from_ip = memory(driver->from_ip),
         .to_ip = memory(driver->to_ip),
-        .returns = {memory(driver->returns_ip), memory(driver->returns_udp),
-                    memory(driver->returns_tcp)},
-        .return_count = 3,
+        .returns = {memory(driver->returns_ip), memory(driver->returns_udp)},
+        .return_count = 2 + host->lanes,
         .region = (uint16_t)(NT_REGION_DRIVER_POOL + node->number),
     };
+    for (uint32_t lane = 0; lane < host->lanes; lane++)
+        config->returns[2 + lane] = memory(driver->returns_tcp[lane]);
     config->pools[config->pool_count++] =
         (struct nt_uplink_pool){memory(host->ip_pool), NT_REGION_IP_POOL};
     for (uint32_t i = 0; i < host->driver_count; i++)

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 
 from newtos_py.libc_shim.sockets import program as shim
 from newtos_py.libc_shim.sockets._sockets import ffi as sockets_ffi
-from newtos_py.libc_shim.sockets.program import Address, Area
+from newtos_py.libc_shim.sockets.program import Address, Area, Identity
 from newtos_py.sim._world import ffi, lib
-from newtos_py.sim.control import Reply
-from newtos_py.sim.simulation import TCP, UDP, SimHost, SimulationError, span
+from newtos_py.sim.control import Place, Region, Reply, Wanted
+from newtos_py.sim.simulation import TCP, UDP, CData, SimHost, SimulationError, span
 
 POLLIN, POLLOUT, POLLERR, POLLHUP, POLLRDHUP = 1, 4, 8, 16, 0x2000
 _BROKEN = POLLERR | POLLHUP
@@ -71,25 +71,29 @@ class SimProgram:
         self.node: int = lib.nt_world_program_new(host.host)
         self.name = f"{host.name}.program{self.node}"
         self.program = shim.Program(self._ring)
-        self.areas: dict[int, int] = {}
+        # By protocol and lane.
+        self.areas: dict[tuple[int, int], int] = {}
         self.tasks: list[Task] = []
         self.alive = True
         self._due: list[Task] = []
         self._attached = 0
-        for protocol in (TCP, UDP):
-            self._attach(protocol, slots)
+        for lane in range(host.lanes):
+            self._attach(TCP, lane, slots)
+        self._attach(UDP, 0, slots)
         self._queues = [shim.Queue(self.program, number) for number in (0, _QUEUE)]
         self._sleeping = False
 
-    def _attach(self, protocol: int, slots: int) -> None:
-        number = self.host.control.attach(self.node, protocol, slots, self._on_attached)
+    def _attach(self, protocol: int, lane: int, slots: int) -> None:
+        control = self.host.control
+        number = control.attach(self.node, protocol, lane, slots, self._on_attached)
         raw = self.host.host
         parts = [span(lib.nt_world_area_part(raw, number, i)) for i in range(3)]
-        area = Area(parts[0], parts[1], parts[2], slots, number)
-        flag = int(ffi.cast("uintptr_t", lib.nt_world_server_sleeping(raw, protocol)))
+        area = Area(parts[0], parts[1], parts[2], slots, number, lane=lane)
+        flag = int(ffi.cast("uintptr_t", lib.nt_world_server_sleeping(raw, protocol, lane)))
         sleeping = sockets_ffi.cast("uint32_t *", flag)
-        self.program.attach(area, protocol, sleeping, lib.nt_world_server_node(raw, protocol))
-        self.areas[protocol] = number
+        node = lib.nt_world_server_node(raw, protocol, lane)
+        self.program.attach(area, protocol, sleeping, node)
+        self.areas[protocol, lane] = number
 
     def _on_attached(self, reply: Reply) -> None:
         if reply.error != 0:
@@ -251,7 +255,9 @@ class SimSocket:
     def __init__(self, program: SimProgram, sock: shim.Socket) -> None:
         self.program = program
         self.sock = sock
-        self._listener: int | None = None
+        # Listening: its regions, and its slots in further lanes.
+        self._regions: list[Region] = []
+        self._beside: list[Place] = []
         self.name = "socket"
 
     def _note(self, what: str) -> None:
@@ -278,22 +284,34 @@ class SimSocket:
     async def listen(self, backlog: int) -> None:
         """Let the socket listen."""
         self.sock.listen_check()
-        who = self.sock.identity()
+        name = self.sock.bound_name()
+        if name is None:
+            raise SimulationError(f"{self.name} listens without a name")
         control = self.program.host.control
-        number, entries = control.make_listener(backlog)
-        await self.program.ask("listen", lambda then: control.listen(who, number, then))
-        parts = [lib.nt_world_listener_part(control.host.host, number, i) for i in range(2)]
-        self.sock.listening(span(parts[0]), span(parts[1]), entries)
-        self._listener = number
+        home, *further = self._regions = control.make_listeners(self.sock.identity(), backlog)
+        wanted = Wanted(self.sock.identity(), name, self._regions, self.program.areas)
+        reply = await self.program.ask("listen", lambda then: control.listen(wanted, then))
+        self._beside = list(reply.beside)
+        for region, slot in zip(further, reply.beside, strict=True):
+            where = Identity(TCP, slot.area, slot.slot, slot.generation, 0)
+            part = shim.Socket(self.program.program)
+            self.sock.beside(part, where, *self._memory(region), region.entries)
+        self.sock.listening(*self._memory(home), home.entries)
+
+    def _memory(self, region: Region) -> tuple[CData, CData]:
+        host = self.program.host.host
+        ring, claims = (lib.nt_world_listener_part(host, region.number, i) for i in range(2))
+        return span(ring), span(claims)
 
     async def unlisten(self) -> None:
         """Listen no more, and close."""
         who = self.sock.identity()
         control = self.program.host.control
-        await self.program.ask("unlisten", lambda then: control.unlisten(who, then))
+        beside = self._beside
+        await self.program.ask("unlisten", lambda then: control.unlisten(who, beside, then))
         self.close()
-        if self._listener is not None:
-            control.end_listener(self._listener)
+        for region in self._regions:
+            control.end_listener(region.number)
 
     async def connect(self, address: Address) -> None:
         """Connect; an OSError says why not."""

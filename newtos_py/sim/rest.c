@@ -71,12 +71,15 @@ static int host_at_rest(struct nt_world *world, const struct nt_world_host *host
             grants_at_rest(world, driver) != 0)
             return -1;
     }
-    const struct nt_world_node *tcp = host->tcp.node;
-    if (left(world, host->ip, ip_buffers_out(host), "buffers never came back") != 0 ||
-        left(world, tcp, tcp->status->counter[NT_TCP_TCBS_IN_USE], "TCBs are in use") != 0 ||
-        left(world, tcp, tcp->status->counter[NT_TCP_TIME_WAITS_IN_USE],
-             "TIME-WAIT blocks are in use") != 0)
+    if (left(world, host->ip, ip_buffers_out(host), "buffers never came back") != 0)
         return -1;
+    for (uint32_t lane = 0; lane < host->lanes; lane++) {
+        const struct nt_world_node *tcp = host->tcp[lane].node;
+        if (left(world, tcp, tcp->status->counter[NT_TCP_TCBS_IN_USE], "TCBs are in use") != 0 ||
+            left(world, tcp, tcp->status->counter[NT_TCP_TIME_WAITS_IN_USE],
+                 "TIME-WAIT blocks are in use") != 0)
+            return -1;
+    }
     return 0;
 }
 

@@ -1,7 +1,8 @@
 """Scenarios: what programs do, over which network, and who dies meanwhile.
 
-A scenario's name says all three: "tcp-streams/lossy/tcp". With a seed it is one run, which
-`python -m newtos_py.sim --scenario NAME --seed N` repeats, event by event.
+A scenario's name says all three: "tcp-streams/lossy/tcp"; where its hosts have several lanes of TCP
+it says how many, and how segments find theirs: "tcp-streams@2-rss/lossy/tcp". With a seed it is one
+run, which `python -m newtos_py.sim --scenario NAME --seed N` repeats, event by event.
 """
 
 import errno
@@ -36,6 +37,19 @@ DEATHS: dict[str, tuple[Role, ...]] = {
     # These may lose their memory, too, and nobody above notices.
     "cold": (Role.WIRE, Role.IP),
 }
+# Hosts of several lanes, and what is done there. Not where a program names one port again and again
+# for connections to one peer, or where IP forgets which lane a named port is in
+# (docs/decisions/0012-lanes.md).
+LANES = {
+    "2-rss": (2, "rss"),
+    "2-rfd": (2, "rfd"),
+    "3-flow-groups": (3, "flow-groups"),
+}
+_IN_LANES = (
+    "tcp-streams", "tcp-backlog", "tcp-loopback", "tcp-churn", "tcp-refused", "tcp-both-open",
+    "tcp-killed", "programs",
+)  # fmt: skip
+_NAMES_PORTS = ("tcp-both-open",)
 # Of the steps that have work.
 _DEATHS_A_STEP = (0.003, 0.01, 0.05)
 
@@ -65,8 +79,20 @@ class ScenarioFailed(SimulationError):  # noqa: N818  # it is what pytest prints
 
 
 def names() -> list[str]:
-    """All scenarios."""
+    """All scenarios of hosts with one lane."""
     return [f"{t}/{n}/{d}" for t in TRAFFIC for n in NETWORKS for d in DEATHS]
+
+
+def names_in_lanes() -> list[str]:
+    """Those of hosts with several."""
+    return [
+        f"{t}@{shape}/{n}/{d}"
+        for t in _IN_LANES
+        for shape in LANES
+        for n in NETWORKS
+        for d in DEATHS
+        if d != "cold" or t not in _NAMES_PORTS
+    ]
 
 
 def _tuning(name: str, seed: int) -> Tuning:
@@ -104,10 +130,12 @@ def _run(sim: Simulation, limit_s: float) -> None:
 
 def run(name: str, seed: int, trace: TraceLevel = TraceLevel.OFF) -> Result:
     """Run a scenario; ScenarioFailed, with the trace so far as `trace`, if anything is wrong."""
-    traffic, network, _ = name.split("/")
+    what, network, _ = name.split("/")
+    traffic, _, shape = what.partition("@")
     sim = Simulation(_tuning(name, seed), trace)
     try:
-        hosts = [sim.add_host(letter) for letter in "abc"[: HOSTS.get(traffic, 2)]]
+        lanes = LANES.get(shape, (1, "rss"))
+        hosts = [sim.add_host(letter, *lanes) for letter in "abc"[: HOSTS.get(traffic, 2)]]
         for host in hosts[1:]:
             sim.add_wire(hosts[0], host, NETWORKS[network])
         sim.boot()

@@ -18,7 +18,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from newtos_py.errors import NewtosError
-from newtos_py.kernel.server import InterfaceConfig, LocalAddress, NetConfig
+from newtos_py.kernel.server import InterfaceConfig, LocalAddress, NetConfig, SteeringConfig
 from newtos_py.net import netconf
 from newtos_py.net.addr import pack_prefix
 from newtos_py.sim._world import ffi, lib
@@ -33,6 +33,7 @@ TCP, UDP = 6, 17
 MTU = 1500
 SECOND_NS = 1_000_000_000
 _FOREVER = (1 << 64) - 1
+_STEERING_KEY_BYTES = 40
 # A run that takes more is one that makes no progress: about a minute of real time.
 _STEPS_MAX = 20_000_000
 
@@ -129,9 +130,9 @@ class Simulation:
 
     # -- Building --
 
-    def add_host(self, name: str) -> "SimHost":
-        """A new host, without an interface."""
-        host = SimHost(self, name)
+    def add_host(self, name: str, lanes: int = 1, steering: str = "rss") -> "SimHost":
+        """A new host, without an interface; `steering` says how segments find their lane."""
+        host = SimHost(self, name, lanes, steering)
         self.hosts.append(host)
         return host
 
@@ -216,7 +217,7 @@ class Simulation:
         """Kill a server now; `cold`: its arena is lost, too."""
         lib.nt_world_kill(self.world, self.node_number(host, role, number), cold)
         if cold and role in (Role.TCP, Role.UDP):
-            host.control.server_lost(TCP if role is Role.TCP else UDP)
+            host.control.server_lost(TCP if role is Role.TCP else UDP, number)
 
     def stall(self, host: "SimHost", role: Role, number: int = 0, *, us: float) -> None:
         """Keep a server from running for so long."""
@@ -312,13 +313,15 @@ class Simulation:
 class SimHost:
     """One host of a simulation."""
 
-    def __init__(self, sim: Simulation, name: str) -> None:
+    def __init__(self, sim: Simulation, name: str, lanes: int, steering: str) -> None:
         from newtos_py.sim.control import Control  # noqa: PLC0415  # it needs this module
 
         self.sim = sim
         self.name = name
         self.addresses: list[str] = []
-        self.host = lib.nt_world_host_new(sim.world, name.encode())
+        self.lanes = lanes
+        self._steering = steering
+        self.host = lib.nt_world_host_new(sim.world, name.encode(), lanes)
         self.control = Control(self, lib.nt_world_syscall_node(self.host))
 
     def seen_from(self, other: "SimHost") -> str:
@@ -353,7 +356,11 @@ class SimHost:
             LocalAddress(*pack_prefix(f"{address}/24"), i)
             for i, address in enumerate(self.addresses)
         )
-        return NetConfig(interfaces, addresses, ())
+        if self.lanes == 1:
+            return NetConfig(interfaces, addresses, ())
+        key = self.sim.random.randbytes(_STEERING_KEY_BYTES)
+        steering = SteeringConfig(self._steering, self.lanes, key)
+        return NetConfig(interfaces, addresses, (), steering)
 
 
 def span(part: CData) -> CData:

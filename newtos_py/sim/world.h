@@ -34,6 +34,7 @@ enum {
     NT_WORLD_NODES_MAX = 256,
     NT_WORLD_AREAS_MAX = 64,     // a host
     NT_WORLD_LISTENERS_MAX = 64, // a host
+    NT_WORLD_LANES_MAX = 8,      // TCP servers a host
     NT_WORLD_QUEUES = 2,         // event queues a program: 0, and the one its sockets name
     NT_WORLD_WHY_BYTES = 512,
     NT_WORLD_NAME_BYTES = 48,
@@ -112,7 +113,7 @@ struct nt_world_node {
     struct nt_world_span arena;
     uint32_t index;
     uint32_t role;         // enum nt_world_role
-    uint32_t number;       // of a driver or a program within its host
+    uint32_t number;       // of a driver, a TCP server (its lane) or a program within its host
     uint32_t state;        // enum nt_world_state
     uint64_t wake_ns;      // ASLEEP: its deadline; DOWN: when it is back
     uint64_t safe_ns;      // does not die before
@@ -132,8 +133,8 @@ struct nt_world_driver { // one end of a wire
     struct nt_world_span from_ip;
     struct nt_world_span returns_ip;
     struct nt_world_span returns_udp;
-    struct nt_world_span returns_tcp;
-    struct nt_world_span tx; // shared with the other end, as are the next three
+    struct nt_world_span returns_tcp[8]; // by lane
+    struct nt_world_span tx;             // shared with the other end, as are the next three
     struct nt_world_span rx;
     struct nt_world_span grants_rx;
     struct nt_world_span grants_tx;
@@ -147,6 +148,7 @@ struct nt_world_driver { // one end of a wire
 struct nt_world_area {
     bool mapped;
     uint32_t protocol;
+    uint32_t lane; // of TCP
     uint32_t slots;
     struct nt_world_node *program;
     struct nt_world_span part[3]; // program, server, hint
@@ -154,6 +156,7 @@ struct nt_world_area {
 
 struct nt_world_listener {
     bool mapped;
+    uint32_t lane;
     uint32_t entries;
     struct nt_world_span ring;
     struct nt_world_span claims;
@@ -180,7 +183,8 @@ struct nt_world_host {
     struct nt_world_node *syscall;
     struct nt_world_span ip_pool;
     struct nt_world_upper udp;
-    struct nt_world_upper tcp;
+    uint32_t lanes;
+    struct nt_world_upper tcp[8];
     uint32_t driver_count;
     struct nt_world_driver *driver[8];
     uint32_t programs;
@@ -200,7 +204,7 @@ enum nt_world_stop {
 
 struct nt_world *nt_world_new(const struct nt_world_tuning *tuning, uint32_t trace_level);
 void nt_world_free(struct nt_world *world);
-struct nt_world_host *nt_world_host_new(struct nt_world *world, const char *name);
+struct nt_world_host *nt_world_host_new(struct nt_world *world, const char *name, uint32_t lanes);
 // A wire between two hosts: their next driver each.
 void nt_world_wire_new(struct nt_world_host *a, struct nt_world_host *b,
                        const struct nt_world_link *link);
@@ -214,25 +218,29 @@ uint32_t nt_world_program_new(struct nt_world_host *host);
 void nt_world_program_end(struct nt_world_host *host, uint32_t node);
 uint32_t nt_world_syscall_node(const struct nt_world_host *host);
 // Makes a socket area and maps it into its server, IP and all drivers. Its number, or -1.
-int nt_world_area_new(struct nt_world_host *host, uint32_t node, uint32_t protocol, uint32_t slots);
+int nt_world_area_new(struct nt_world_host *host, uint32_t node, uint32_t protocol, uint32_t lane,
+                      uint32_t slots);
 void nt_world_area_end(struct nt_world_host *host, uint32_t area);
 struct nt_world_span nt_world_area_part(const struct nt_world_host *host, uint32_t area,
                                         uint32_t part);
-// Makes a listener region and maps it into the TCP server. Its number, or -1.
-int nt_world_listener_new(struct nt_world_host *host, uint32_t entries, uint32_t backlog);
+// Makes a listener region and maps it into a lane's TCP server. Its number, or -1.
+int nt_world_listener_new(struct nt_world_host *host, uint32_t lane, uint32_t entries,
+                          uint32_t backlog);
 void nt_world_listener_end(struct nt_world_host *host, uint32_t listener);
 struct nt_world_span nt_world_listener_part(const struct nt_world_host *host, uint32_t listener,
                                             uint32_t part);
 // The sleeping flag and the node of a protocol's server: what a program rings.
-const uint32_t *nt_world_server_sleeping(const struct nt_world_host *host, uint32_t protocol);
-uint32_t nt_world_server_node(const struct nt_world_host *host, uint32_t protocol);
+const uint32_t *nt_world_server_sleeping(const struct nt_world_host *host, uint32_t protocol,
+                                         uint32_t lane);
+uint32_t nt_world_server_node(const struct nt_world_host *host, uint32_t protocol, uint32_t lane);
 void nt_world_wake(struct nt_world *world, uint32_t node);
 // A node that Python plays goes to sleep until it is rung, or until then.
 void nt_world_sleep(struct nt_world *world, uint32_t node, uint64_t deadline_ns);
 // The channels of the syscall server's stand-in. False: no room; nothing there.
-bool nt_world_request(struct nt_world_host *host, uint32_t protocol,
+bool nt_world_request(struct nt_world_host *host, uint32_t protocol, uint32_t lane,
                       const struct nt_request *request);
-bool nt_world_reply(struct nt_world_host *host, uint32_t protocol, struct nt_request *reply);
+bool nt_world_reply(struct nt_world_host *host, uint32_t protocol, uint32_t lane,
+                    struct nt_request *reply);
 
 // -- Running -----------------------------------------------------------------------------------
 
@@ -310,8 +318,9 @@ void nt_world_set_bell(struct nt_bells *bells, uint32_t index, const struct nt_w
 // The bell of a program's event queue; sets it.
 uint32_t nt_world_set_queue_bell(struct nt_bells *bells, const struct nt_world_host *host,
                                  uint32_t area, uint32_t queue);
-// True if this area is one that a server of that protocol has.
-bool nt_world_area_of(const struct nt_world_host *host, uint32_t area, uint32_t protocol);
+// True if this area is one that a server of that protocol and lane has.
+bool nt_world_area_of(const struct nt_world_host *host, uint32_t area, uint32_t protocol,
+                      uint32_t lane);
 
 // wire_trace.c: what a driver has put on its wire, and what became of what it received.
 void nt_world_trace_wire(struct nt_world *world, struct nt_world_driver *driver);

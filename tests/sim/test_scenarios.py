@@ -5,7 +5,7 @@ A failure names its scenario and seed, and the command that repeats it.
 
 import pytest
 
-from newtos_py.sim.scenario import names, run
+from newtos_py.sim.scenario import names, names_in_lanes, run
 
 SLOW_SEEDS = 30
 
@@ -40,9 +40,14 @@ def test_one_seed(name: str) -> None:
     run(name, 1)
 
 
+@pytest.mark.parametrize("name", [name for name in names_in_lanes() if name.endswith("lossy/all")])
+def test_one_seed_in_lanes(name: str) -> None:
+    run(name, 1)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", names() + names_in_lanes())
 def test_many_seeds(name: str) -> None:
     for seed in range(1000, 1000 + SLOW_SEEDS):
         run(name, seed)

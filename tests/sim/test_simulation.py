@@ -179,6 +179,70 @@ def test_a_connection_outlives_each_server(role: Role) -> None:
     sim.drain()
 
 
+ESTABLISHED = 6  # NT_TCP_ESTABLISHED_TOTAL
+
+
+def _start_many(hosts: list[SimHost], count: int) -> None:
+    """Echo over `count` connections at once."""
+    server, client = hosts[0].add_program(), hosts[1].add_program()
+    ended: list[int] = []
+
+    async def echo(sock: SimSocket) -> None:
+        while data := await sock.recv(4096):
+            await sock.send_all(data)
+        sock.close()
+
+    async def serve() -> None:
+        listener = await server.socket()
+        await listener.bind(("0.0.0.0", 7))
+        await listener.listen(count)
+        for number in range(count):
+            client.start(connect(number), "client")
+        for _ in range(count):
+            server.start(echo((await listener.accept())[0]), "echo")
+        while len(ended) < count:
+            await server.sleep(10_000)
+        await listener.unlisten()
+
+    async def connect(number: int) -> None:
+        sock = await client.socket()
+        await sock.connect((hosts[0].addresses[0], 7))
+        await _exchange(client, sock, 20)
+        ended.append(number)
+
+    server.start(serve(), "server")
+
+
+@pytest.mark.parametrize("steering", ["rss", "flow-groups", "rfd"])
+@pytest.mark.parametrize("lane", [0, 1, 2])
+def test_connections_outlive_each_lane(steering: str, lane: int) -> None:
+    sim = Simulation(Tuning(lane))
+    hosts = [sim.add_host("a", 3, steering), sim.add_host("b", 3, steering)]
+    sim.add_wire(hosts[0], hosts[1], Link())
+    sim.boot()
+    _start_many(hosts, 24)
+    killer = hosts[0].add_program()
+
+    async def kill() -> None:
+        for host in hosts * 3:
+            await killer.sleep(5000)
+            sim.kill(host, Role.TCP, lane)
+
+    killer.start(kill(), "killer")
+    sim.run(100)
+    assert sim.deaths == 6
+    for host in hosts:  # counters count a batch twice that was half done
+        used = [sim.counter(host, Role.TCP, ESTABLISHED, number) for number in range(3)]
+        assert min(used) > 0, "every lane has some"
+        assert sum(used) >= 24
+    sim.drain()
+
+
+def test_lanes_are_repeated_too() -> None:
+    name = "tcp-churn@3-flow-groups/lossy/tcp"
+    assert run(name, 3, Level.STEPS) == run(name, 3, Level.STEPS)
+
+
 @pytest.mark.parametrize("role", [Role.WIRE, Role.IP])
 def test_a_connection_outlives_the_loss_of_a_server_with_its_memory(role: Role) -> None:
     sim, hosts = two_hosts()
