@@ -287,6 +287,13 @@ def test_lanes_and_steering() -> None:
     assert host.steering is Steering.TWENTY_POLICY
 
 
+@pytest.mark.parametrize("name", ["stock", "fine", "reuseport", "affinity", "fastsocket"])
+def test_listen_designs(name: str) -> None:
+    text = f'[host.a]\naddress = "10.0.0.2/24"\nlanes = 2\nlisten = "{name}"\n'
+    (host,) = parse_topology(text, "net.toml").hosts
+    assert host.listen is ListenDesign(name)
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
@@ -295,6 +302,7 @@ def test_lanes_and_steering() -> None:
         ('lanes = "two"', "must be a whole number"),
         ('steering = "rfs"', 'there is no steering "rfs"; did you mean "rss"?'),
         ("steering = 1", "steering"),
+        ('listen = "fast"', 'there is no listen "fast"'),
         ('listen = "afinity"', 'there is no listen "afinity"; did you mean "affinity"?'),
     ],
 )
