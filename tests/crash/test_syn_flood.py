@@ -116,7 +116,8 @@ def attacked(lanes: int, keys: str, site: Site, folder: Path) -> Iterator[Attack
     """
     file = folder / "flood"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(flooding_ip.__file__).parent))
+        path = str(Path(flooding_ip.__file__).parent), os.environ.get("PYTHONPATH", "")
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, path)))
         patch.setenv("NEWTOS_FLOOD", str(file))
         replaced = [Replacement("ip", "flooding_ip:IP")]
         with ScratchHosts(topology, replacements=replaced) as scratch:
