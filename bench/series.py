@@ -100,6 +100,9 @@ def _run_into(
     path.with_suffix(".png").unlink(missing_ok=True)
     try:
         result = run(name, effort)
+        stored.save(result, path)
+        steps.say(f"{name}: {result.took_s:.0f} s, {path}")
+        _try_to_draw(result, path.with_suffix(".png"), steps)
     except NewtosError as error:
         steps.say(f"{name} failed: {error}")
         return Failure(name, str(error))
@@ -107,13 +110,14 @@ def _run_into(
         steps.say("".join(traceback.format_exception(error)))
         steps.say(f"{name} failed")
         return Failure(name, f"{type(error).__name__}: {error}")
-    stored.save(result, path)
-    steps.say(f"{name}: {result.took_s:.0f} s, {path}")
+    return None
+
+
+def _try_to_draw(result: Result, path: Path, steps: Steps) -> None:
     try:
-        draw(result, path.with_suffix(".png"))
+        draw(result, path)
     except BenchError as error:
         steps.say(f"no plot: {error}")
-    return None
 
 
 def _is_done(path: Path, effort: Effort) -> bool:
