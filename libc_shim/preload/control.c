@@ -51,6 +51,7 @@ bool nt_control_configured(void)
 }
 
 static char gone_why[160];
+static int gone_error = ENETDOWN; // what calls answer then
 
 static int gone(const char *what)
 {
@@ -59,9 +60,10 @@ static int gone(const char *what)
                    server.sun_path + abstract, errno != 0 ? strerror(errno) : "closed");
     unreachable = true;
     // Attached sockets stand or fall with the connection; it stays, so that sleepers wake up by it.
-    if (control_fd >= 0)
+    // Who was refused has attached none.
+    if (control_fd >= 0 && gone_error == ENETDOWN)
         nt_store_release(&nt_host_gone, true);
-    return -ENETDOWN;
+    return -gone_error;
 }
 
 // Not said before the program wants something of the host.
@@ -69,8 +71,33 @@ static void say_gone(void)
 {
     static bool said;
     if (!said)
-        nt_log(NT_LOG_ERROR, "the host is gone (%s): sockets answer ENETDOWN", gone_why);
+        nt_log(NT_LOG_ERROR, "the host %s (%s): sockets answer %s",
+               gone_error == ENETDOWN ? "is gone" : "takes no more processes", gone_why,
+               strerrorname_np(gone_error));
     said = true;
+}
+
+// All descriptors that go beside a request: how many.
+static int list_fds(const struct nt_control_call *call, int *fds)
+{
+    int count = call->shown_count;
+    memcpy(fds, call->shown, (size_t)count * sizeof *fds);
+    if (call->send_fd >= 0)
+        fds[count++] = call->send_fd;
+    if (call->send_fd >= 0 && call->list_fd >= 0)
+        fds[count++] = call->list_fd;
+    return count;
+}
+
+// sendmsg(2): ETOOMANYREFS until the server has read what others of this user sent before.
+static bool is_passing(int error, int *tries)
+{
+    if (error == EINTR)
+        return true;
+    if (error != ETOOMANYREFS || (*tries)++ == NT_CONTROL_TRIES * NT_CONTROL_RETRY_MS)
+        return false;
+    (void)nt_real.poll(NULL, 0, 1);
+    return true;
 }
 
 static int send_request(int to, struct nt_control_call *call)
@@ -78,12 +105,13 @@ static int send_request(int to, struct nt_control_call *call)
     struct iovec iov = {.iov_base = &call->message, .iov_len = sizeof call->message};
     union {
         struct cmsghdr header;
-        char room[CMSG_SPACE(2 * sizeof(int))];
-    } control = {.room = {0}};
+        char room[CMSG_SPACE(NT_CTL_SENT_FDS_MAX * sizeof(int))];
+    } control;
     struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-    const int fds[2] = {call->send_fd, call->list_fd};
-    size_t bytes = call->list_fd >= 0 ? sizeof fds : sizeof fds[0];
-    if (call->send_fd >= 0) {
+    int fds[NT_CTL_SENT_FDS_MAX];
+    size_t bytes = (size_t)list_fds(call, fds) * sizeof *fds;
+    if (bytes != 0) {
+        memset(control.room, 0, CMSG_SPACE(bytes));
         msg.msg_control = control.room;
         msg.msg_controllen = CMSG_SPACE(bytes);
         control.header.cmsg_level = SOL_SOCKET;
@@ -91,8 +119,9 @@ static int send_request(int to, struct nt_control_call *call)
         control.header.cmsg_len = CMSG_LEN(bytes);
         memcpy(CMSG_DATA(&control.header), fds, bytes);
     }
+    int tries = 0;
     while (nt_real.sendmsg(to, &msg, MSG_NOSIGNAL) < 0)
-        if (errno != EINTR)
+        if (!is_passing(errno, &tries))
             return -1;
     return 0;
 }
@@ -143,7 +172,7 @@ static bool enter_by_door(void)
 static int connect_locked(void)
 {
     if (unreachable)
-        return -ENETDOWN;
+        return -gone_error;
     if (control_fd >= 0 || enter_by_door())
         return 0;
     nt_numbers_yield(1);
@@ -200,6 +229,8 @@ static int receive_reply(struct nt_control_call *call)
                          .msg_control = control.room,
                          .msg_controllen = sizeof control.room};
     ssize_t got = nt_real.recvmsg(control_fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    if (got < 0 && errno == ECONNRESET) // once, and then what was said before
+        got = nt_real.recvmsg(control_fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     if (got < 0)
         return errno == EAGAIN || errno == EINTR ? 0 : -1;
     errno = 0;
@@ -215,18 +246,32 @@ static void drop_fds(struct nt_control_call *call)
         nt_real.close(call->fds[--call->fd_count]);
 }
 
+static bool is_refusal(const struct nt_control_message *message)
+{
+    if (message->magic != NT_CTL_MAGIC || message->kind != NT_CTL_REFUSED)
+        return false;
+    gone_error = (int)message->error;
+    errno = gone_error;
+    return true;
+}
+
 static int exchange(struct nt_control_call *call)
 {
     const struct nt_control_message request = call->message;
     for (int attempt = 0; attempt < NT_CONTROL_TRIES; attempt++) {
         call->message = request;
-        if (send_request(control_fd, call) != 0)
-            return gone("request to");
-        int got;
+        bool sent = send_request(control_fd, call) == 0;
+        int error = errno, got;
         while ((got = receive_reply(call)) > 0) {
+            if (is_refusal(&call->message))
+                return gone("refused by");
             if (call->message.magic == NT_CTL_MAGIC && call->message.number == request.number)
                 return -(int)call->message.error;
             drop_fds(call); // the answer to an earlier attempt
+        }
+        if (!sent) {
+            errno = error;
+            return gone("request to");
         }
         if (got < 0)
             return gone("answer from");
@@ -239,6 +284,7 @@ void nt_control_prepare(struct nt_control_call *call, enum nt_control_kind kind)
 {
     memset(&call->message, 0, sizeof call->message); // nothing of our stack goes to the server
     call->message.kind = (uint16_t)kind;
+    call->shown_count = 0;
     call->send_fd = -1;
     call->list_fd = -1;
     call->fd_count = 0;
@@ -268,6 +314,8 @@ static int open_locked(void)
     result = do_locked(&hello);
     if (hello.send_fd >= 0)
         nt_real.close(hello.send_fd);
+    if (unreachable)
+        return -gone_error;
     if (result != 0) {
         errno = -result;
         return gone("refused by");
@@ -339,7 +387,7 @@ int nt_control_tell(struct nt_control_call *call)
     int result = connect_locked();
     prepare_number(call, 0);
     if (result == 0 && send_request(control_fd, call) != 0)
-        result = gone("message to");
+        result = errno == EBADF ? -EBADF : gone("message to");
     (void)pthread_mutex_unlock(&lock);
     errno = saved;
     return result;
@@ -379,5 +427,6 @@ void nt_control_child(int token)
     greeted = false;
     unreachable = false;
     nt_host_gone = false;
+    gone_error = ENETDOWN;
     (void)pthread_mutex_init(&lock, NULL);
 }

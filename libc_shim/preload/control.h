@@ -18,10 +18,12 @@ enum {
 
 struct nt_control_call {
     struct nt_control_message message; // request, then reply
-    int send_fd;                       // beside the request; -1: none
-    int list_fd;                       // the same, after it
-    int fd_count;                      // beside the reply
-    int fds[NT_CTL_FDS_MAX];           // close-on-exec; the caller's
+    int shown_count;                   // beside the request, first; the caller's
+    int shown[NT_TOKEN_NEW_MAX];
+    int send_fd;             // after them; -1: none
+    int list_fd;             // the same, after it
+    int fd_count;            // beside the reply
+    int fds[NT_CTL_FDS_MAX]; // close-on-exec; the caller's
 };
 
 // True if NEWTOS_CONTROL is set: only then is any of this used.
@@ -30,7 +32,8 @@ bool nt_control_configured(void);
 int nt_control_open(void);
 void nt_control_prepare(struct nt_control_call *call, enum nt_control_kind kind);
 // Sends the request and waits for the reply: 0, the error that the server named (negative),
-// -ENETDOWN if the host is gone, which is logged once, or -ETIMEDOUT.
+// -ENETDOWN if the host is gone, which is logged once, -EMFILE or -ENFILE where it takes no more
+// processes, or -ETIMEDOUT.
 int nt_control_do(struct nt_control_call *call);
 
 // The descriptor through which another process of this program's may hand in a connection of its
@@ -43,7 +46,8 @@ bool nt_control_has_token(void);
 // the kernel who speaks through pair[0]. As socketpair(2).
 int nt_control_token_pair(int pair[2]);
 
-// Sends a message that has no reply (its number is 0).
+// Sends a message that has no reply (its number is 0): 0, -ENETDOWN, or -EBADF: a descriptor beside
+// it was closed meanwhile, and nothing was sent.
 int nt_control_tell(struct nt_control_call *call);
 
 // The host's end was closed, and what used it was told: every newtos socket is broken from now on.

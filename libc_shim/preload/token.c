@@ -58,6 +58,33 @@ void nt_share_put_image(struct nt_control_call *call, const struct nt_file *file
 
 // -- Tokens ----------------------------------------------------------------------------------
 
+// Leaves out those that another thread has closed meanwhile; true: there were such.
+static bool drop_closed(struct nt_control_call *call)
+{
+    struct nt_shared_socket named;
+    int count = call->shown_count;
+    char *text = call->message.text;
+    call->shown_count = 0;
+    call->message.text_bytes = 0;
+    for (int i = 0; i < count; i++) {
+        memcpy(&named, text + (size_t)i * sizeof named, sizeof named);
+        if (nt_share_inode_of(call->shown[i]) != named.inode)
+            continue;
+        call->shown[call->shown_count++] = call->shown[i];
+        nt_share_append(call, &named);
+    }
+    return call->shown_count != count;
+}
+
+// What is listed is new, all of it.
+static void tell_new(struct nt_control_call *call, uint32_t flags)
+{
+    call->message.arg = flags;
+    do
+        call->message.options = (uint32_t)call->shown_count;
+    while (nt_control_tell(call) == -EBADF && drop_closed(call));
+}
+
 // Adds the socket at `fd` to the list, if the syscall server doesn't know it.
 static void list_new(struct nt_control_call *call, int fd, struct nt_file *file)
 {
@@ -69,11 +96,11 @@ static void list_new(struct nt_control_call *call, int fd, struct nt_file *file)
         return;
     nt_share_identify(file, &named);
     nt_share_append(call, &named);
+    call->shown[call->shown_count++] = fd;
     nt_sock_share(&file->sock); // from its next call on, and none is under way
     file->kind = NT_FILE_LENT;
-    if (call->message.text_bytes == LISTED * sizeof named) {
-        call->message.arg = NT_TOKEN_MORE;
-        (void)nt_control_tell(call);
+    if (call->shown_count == NT_TOKEN_NEW_MAX) {
+        tell_new(call, NT_TOKEN_MORE);
         nt_control_prepare(call, NT_CTL_TOKEN);
     }
 }
@@ -83,10 +110,8 @@ void nt_share_register(int fd, struct nt_file *file)
     struct nt_control_call call;
     nt_control_prepare(&call, NT_CTL_TOKEN);
     list_new(&call, fd, file);
-    if (call.message.text_bytes != 0) {
-        call.message.arg = NT_TOKEN_MORE;
-        (void)nt_control_tell(&call);
-    }
+    if (call.shown_count != 0)
+        tell_new(&call, NT_TOKEN_MORE);
 }
 
 // Whether there is any socket that the child will hold. Those the server doesn't know are told.
@@ -121,11 +146,10 @@ void nt_share_before_fork(void)
     nt_numbers_yield(2);
     if (nt_control_token_pair(pair) != 0) {
         nt_log(NT_LOG_ERROR, "fork: no descriptor left to share sockets: %s", strerror(errno));
-        call.message.arg = NT_TOKEN_MORE; // what is LENT here must be known
-        (void)nt_control_tell(&call);
+        tell_new(&call, NT_TOKEN_MORE); // what is LENT here must be known
     } else {
         call.send_fd = pair[1];
-        (void)nt_control_tell(&call);
+        tell_new(&call, 0);
         nt_real.close(pair[1]);
         token = nt_number_reserve(pair[0]);
     }
@@ -205,10 +229,8 @@ int nt_share_token_for_exec(bool all)
     int pair[2];
     nt_process_flush(nt_thread_self());
     nt_control_prepare(&call, NT_CTL_TOKEN);
-    if (list_all(&call) && call.message.text_bytes != 0) {
-        call.message.arg = NT_TOKEN_MORE;
-        (void)nt_control_tell(&call);
-    }
+    if (list_all(&call) && call.shown_count != 0)
+        tell_new(&call, NT_TOKEN_MORE);
     nt_numbers_yield(2);
     if (nt_control_token_pair(pair) != 0)
         return -1;

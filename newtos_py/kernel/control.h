@@ -20,7 +20,9 @@
 //   IFADDRS    -                                       text: "name address/prefix flags mtu
 //                                                      [mac]", one a line
 //   TOKEN      text: struct nt_shared_socket, many;    no reply
-//              arg: enum nt_token_flags (a connection,
+//              arg: enum nt_token_flags; options: how
+//              many of them, the first, are new
+//              (placeholders of those, a connection,
 //              and a memory file with more of the list)
 //   LEAVE      text: one struct nt_shared_socket       arg: 1: nobody else holds it
 //   STATE      text: one struct nt_shared_socket, and  -
@@ -35,6 +37,7 @@
 //   JOIN       slot as TAKE                            entries; slot, generation: its own, taken
 //              answered NT_TAKEN_LISTENER              (listener ring ro, claims rw): the program
 //                                                      may accept from this socket
+//   REFUSED    never asked for                         error: why this connection is closed
 //   CALLS      arg: enum nt_calls                      (socket to its call server): the program's
 //                                                      socket calls are done there, libc_shim/calls
 //
@@ -49,9 +52,12 @@
 // Sockets that several processes hold. Each newtos socket has a placeholder in the kernel, whose
 // inode is its name: it goes with fork, exec and SCM_RIGHTS wherever the socket goes. A program
 // that is about to fork sends a TOKEN: one end of a SOCK_SEQPACKET pair, whose other end the child
-// finds, and the sockets that this program opened since the last one. The child holds all that the
+// finds, and the sockets that this program opened since the last one, with their placeholders: a
+// number alone would give a name to what another process has. The child holds all that the
 // program holds then (NT_TOKEN_ONLY: just those named). The token is the child's control
-// connection; when its last copy is closed, the child's references are gone. A socket that was sent
+// connection; when its last copy is closed, the child's references are gone. Where a program has
+// too many children that never said who they are, or the host too many programs, a connection is
+// answered by one REFUSED and closed. A socket that was sent
 // to another process (SCM_RIGHTS) is held by the message, until it is received, or its sender has
 // been gone for a while.
 //
@@ -80,6 +86,7 @@ enum nt_control_kind {
     NT_CTL_JOIN = 13,
     NT_CTL_CALLS = 14,
     NT_CTL_OPTION = 15,
+    NT_CTL_REFUSED = 16,
 };
 
 enum nt_token_flags {
@@ -123,9 +130,11 @@ struct nt_beside {
 
 enum {
     NT_CTL_MAGIC = 0x4e544354,
-    NT_CTL_VERSION = 2,
+    NT_CTL_VERSION = 3,
     NT_CTL_TEXT_BYTES = 3968,
-    NT_CTL_FDS_MAX = 16, // a listening socket of 8 lanes
+    NT_CTL_FDS_MAX = 16,                        // of a reply: a listening socket of 8 lanes
+    NT_TOKEN_NEW_MAX = 64,                      // sockets that one TOKEN registers
+    NT_CTL_SENT_FDS_MAX = NT_TOKEN_NEW_MAX + 2, // of a request: their placeholders and a token's
 };
 
 struct nt_control_message {

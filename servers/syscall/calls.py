@@ -163,7 +163,7 @@ class Calls:
     # -- Sockets that several programs hold ----------------------------------------------------
 
     async def _token(self, program: Program, message: ControlMessage, fds: Fds) -> None:
-        await self._sharing.token(program, message.arg, message.text, fds)
+        await self._sharing.token(program, message, fds)
 
     async def _leave(self, program: Program, message: ControlMessage, _fds: Fds) -> Reply:
         is_last = await self._sharing.leave(program, message.text)

@@ -8,7 +8,7 @@ from newtos_py.kernel._kernel import ffi, lib
 from newtos_py.kernel.descriptors import close_all
 
 MESSAGE_BYTES: int = ffi.sizeof("struct nt_control_message")
-FDS_MAX: int = lib.NT_CTL_FDS_MAX
+FDS_MAX: int = lib.NT_CTL_SENT_FDS_MAX
 
 # A cffi object.
 _C = Any

@@ -60,6 +60,8 @@ class Program:
     answered: int = 0
     # Who handed in its token, until it has said who it is; None: nobody, or it is not known.
     giver: "Program | None" = None
+    # How many hold tokens of this one's and have not said who they are.
+    unnamed: int = 0
     # Who sent the last request, by a token, as the kernel says; 0: that is not known.
     speaker: int = 0
     _waiting: asyncio.Future[bool] | None = None

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from newtos_py.servers.syscall.admission import UNNAMED_MAX, connections_of, refuse, too_many
 from newtos_py.servers.syscall.binding import Binder
 from newtos_py.servers.syscall.calls import Calls
 from newtos_py.servers.syscall.control import BadMessageError, Reply
@@ -152,6 +153,8 @@ class SyscallServer:
             self._count(_REFUSED)
             connection.close()
             return
+        if self._refuse(connection, connections_of(pid, self._programs.values())):
+            return
         try:
             process = open_process(connection, pid)
         except ProcessLookupError:
@@ -159,7 +162,19 @@ class SyscallServer:
             return
         self._enter(self._free_number(), connection, pid, process)
 
-    def _enter_by_token(self, connection: socket.socket, prepare: Callable[[int], None]) -> Program:
+    def _refuse(self, connection: socket.socket, of_one: tuple[int, int]) -> bool:
+        """Refuse one program too many."""
+        error = too_many(connection, *of_one)
+        if error:
+            refuse(connection, error)
+            self._count(_REFUSED)
+        return error != 0
+
+    def _enter_by_token(
+        self, connection: socket.socket, giver: Program, prepare: Callable[[int], None]
+    ) -> Program | None:
+        if self._refuse(connection, (giver.unnamed, UNNAMED_MAX)):
+            return None
         number = self._free_number()
         prepare(number)
         return self._enter(number, connection, 0, None)

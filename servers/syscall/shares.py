@@ -144,13 +144,6 @@ class Shares:
         """Whether a program holds a socket."""
         return shared.inode in self._holds.get(program, ())
 
-    def is_of(self, program: int, inode: int) -> bool:
-        """Whether a socket is in a program's area, or held by it."""
-        shared = self._by_inode.get(inode)
-        if shared is None:
-            return False
-        return shared.place.program == program or self.is_held_by(program, shared)
-
     def lose(self, shared: Shared) -> None:
         """Its place is gone: that area's number will be another program's."""
         shared.place = Place(NOBODY, lib.NT_AREAS_MAX, 0, 0)

@@ -6,6 +6,7 @@ shares.py knows who holds what, moves.py carries sockets from area to area; here
 import asyncio
 import errno
 import fcntl
+import functools
 import os
 import socket
 import stat
@@ -55,7 +56,7 @@ class Sharing:
         listening: Listening,
         *,
         nobody: Program,
-        admit: Callable[[socket.socket, Callable[[int], None]], Program],
+        admit: Callable[[socket.socket, Program, Callable[[int], None]], Program | None],
         changed: Callable[[Program], None],
         make_area: Callable[[Program, int, int], Awaitable[bool]],
         find: Callable[[int], Program | None],
@@ -65,7 +66,8 @@ class Sharing:
     ) -> None:
         """Take what only the server can do.
 
-        `admit` enters the program behind a token, once what it holds is noted under its number;
+        `admit` enters the program behind a token of another's, once what it holds is noted under
+        its number, or refuses it;
         `changed` has rs keep who a program is; `make_area` makes one for this server itself; `find`
         knows programs by their numbers; `beat` shows that this server gets somewhere.
         """
@@ -93,7 +95,7 @@ class Sharing:
         """
         if program.speaker == 0 or process_of(process) != program.speaker:
             raise BadMessageError("what it hands in is no pidfd of its own")
-        giver, program.giver = program.giver, None
+        giver = _name(program)
         if giver is not None and giver.pid == program.speaker:
             giver.end()
         program.pid = program.speaker
@@ -128,6 +130,7 @@ class Sharing:
     def forget(self, program: Program) -> None:
         """A program is gone."""
         self._tokens.pop(os.fstat(program.connection.fileno()).st_ino, None)
+        _name(program)
 
     def _pid_of(self, number: int) -> int | None:
         program = self._find(number)
@@ -137,10 +140,19 @@ class Sharing:
         program = self._find(number)
         return program is None or program.is_at_end()
 
-    async def token(self, program: Program, flags: int, text: bytes, fds: tuple[int, ...]) -> None:
+    async def token(
+        self, program: Program, message: ControlMessage, descriptors: tuple[int, ...]
+    ) -> None:
         """Register sockets; with a connection, admit a program that holds them, too."""
-        named = named_in(text)
-        await self._register(program, named)
+        named, flags = named_in(message.text), message.arg
+        placeholders, fds = descriptors[: message.options], descriptors[message.options :]
+        # An inode is a number that anybody can say: who has the socket can show it.
+        shown = [
+            each
+            for each, placeholder in zip(named, placeholders, strict=False)
+            if _placeholder_inode(placeholder) == each.inode
+        ]
+        await self._register(program, shown)
         if len(fds) not in (1, 2):
             return
         if len(fds) == 2:
@@ -152,9 +164,12 @@ class Sharing:
         only = {each.inode for each in named} if flags & lib.NT_TOKEN_ONLY else None
         # What it holds is noted before rs knows of it: a program that rs knows has all it should.
         child = self._admit(
-            connection, lambda number: self._shares.give(program.number, number, only)
+            connection, program, lambda number: self._shares.give(program.number, number, only)
         )
+        if child is None:
+            return
         child.giver = program
+        program.unnamed += 1
         self._tokens[inode] = child.number
 
     async def _register(self, program: Program, named: Sequence[Named]) -> None:
@@ -175,10 +190,8 @@ class Sharing:
             if listener is not None:
                 await self._listening.hold(listener)
             self._shares.register(program.number, each, listener)
-        # An inode is a number that anybody can say: it gives nobody what another has registered.
-        own = [each.inode for each in known if self._shares.is_of(program.number, each.inode)]
-        if own:
-            self._shares.hold(program.number, own)
+        if known:
+            self._shares.hold(program.number, [each.inode for each in known])
 
     async def leave(self, program: Program, text: bytes) -> bool:
         """A program closes a socket; True if it has it and nobody else holds it."""
@@ -386,6 +399,14 @@ class Sharing:
             log(f"a socket of a program that ended can't be kept: {os.strerror(error)}")
 
 
+def _name(program: Program) -> Program | None:
+    """Its name is known now, or nobody's will be: who had handed in its token."""
+    giver, program.giver = program.giver, None
+    if giver is not None:
+        giver.unnamed -= 1
+    return giver
+
+
 def _list_in(descriptor: int) -> bytes:
     """What a memory file says: nothing else could be read without waiting for its writer."""
     try:
@@ -415,10 +436,14 @@ def _own_end(descriptor: int) -> socket.socket | None:
     return connection
 
 
+@functools.cache
+def _device_of_sockets() -> int:
+    with socket.socket(socket.AF_UNIX) as any_socket:
+        return os.fstat(any_socket.fileno()).st_dev
+
+
 def _placeholder_inode(descriptor: int) -> int | None:
     """Its inode, if it is a socket of the kernel's: other file systems number as they like."""
     status = os.fstat(descriptor)
-    with socket.socket(socket.AF_UNIX) as any_socket:
-        device = os.fstat(any_socket.fileno()).st_dev
-    is_socket = stat.S_ISSOCK(status.st_mode) and status.st_dev == device
+    is_socket = stat.S_ISSOCK(status.st_mode) and status.st_dev == _device_of_sockets()
     return status.st_ino if is_socket else None

@@ -21,6 +21,12 @@ def named(placeholder: int, area: int = 0) -> bytes:
     return NAMED.pack(os.fstat(placeholder).st_ino, TCP, area, SLOT, GENERATION)
 
 
+def tell_of(shim: Shim, placeholder: int, text: bytes | None = None) -> None:
+    """Register a socket."""
+    text = named(placeholder) if text is None else text
+    shim.tell(lib.NT_CTL_TOKEN, placeholder, text=text, arg=lib.NT_TOKEN_MORE, options=1)
+
+
 def attach(shim: Shim) -> int:
     answer = shim.call(lib.NT_CTL_ATTACH, protocol=TCP).message
     assert answer.error == 0

@@ -1,7 +1,7 @@
 """Programs that talk with the syscall server, over rs and fake transports."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -60,11 +60,20 @@ def fork() -> Iterator[Fork]:
     """Makes children: what a TOKEN's other end is to the shim."""
     children: list[Shim] = []
 
-    def fork_one(parent: Shim, text: bytes = b"", flags: int = 0) -> Shim:
+    def fork_one(
+        parent: Shim, text: bytes = b"", flags: int = 0, shown: Sequence[int] = ()
+    ) -> Shim:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         with theirs:
-            parent.tell(lib.NT_CTL_TOKEN, theirs.fileno(), text=text, arg=flags)
+            parent.tell(
+                lib.NT_CTL_TOKEN,
+                *shown,
+                theirs.fileno(),
+                text=text,
+                arg=flags,
+                options=len(shown),
+            )
         children.append(Shim(ours))
         return children[-1]
 

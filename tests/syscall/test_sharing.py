@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import fake_transports as fake
 import pytest
 from fake_programs import Shim
-from fake_sharing import Connect, Fork, attach, leave, listen, moves, named, take
+from fake_sharing import Connect, Fork, attach, leave, listen, moves, named, take, tell_of
 from newtos_py.servers.syscall import SERVER
 from newtos_py.servers.syscall.control import ControlMessage, emit
 from rs_world import World, until
@@ -26,7 +26,7 @@ PROGRAMS = SERVER.counters.index("programs")
 
 def test_a_child_takes_what_it_uses(world: World, shim: Shim, fork: Fork, placeholder: int) -> None:
     attach(shim)
-    child = fork(shim, named(placeholder))
+    child = fork(shim, named(placeholder), shown=[placeholder])
     area = attach(child)
     answer = take(child, placeholder)
     assert (answer.error, answer.arg, answer.area) == (0, lib.NT_TAKEN_SLOT, area)
@@ -39,14 +39,14 @@ def test_a_child_without_an_area_is_told_to_attach(
     shim: Shim, fork: Fork, placeholder: int
 ) -> None:
     attach(shim)
-    child = fork(shim, named(placeholder))
+    child = fork(shim, named(placeholder), shown=[placeholder])
     answer = take(child, placeholder)
     assert (answer.error, answer.protocol) == (errno.ENOTCONN, TCP)
 
 
 def test_the_last_to_leave_is_told_so(shim: Shim, fork: Fork, placeholder: int) -> None:
     attach(shim)
-    child = fork(shim, named(placeholder))
+    child = fork(shim, named(placeholder), shown=[placeholder])
     grandchild = fork(child)
     assert leave(child, placeholder) == 0
     assert leave(grandchild, placeholder) == 0
@@ -58,7 +58,7 @@ def test_a_child_that_ends_holds_nothing(
     world: World, shim: Shim, fork: Fork, placeholder: int
 ) -> None:
     attach(shim)
-    child = fork(shim, named(placeholder))
+    child = fork(shim, named(placeholder), shown=[placeholder])
     until(lambda: world.counter("syscall", PROGRAMS) == 2)
     child.connection.close()
     until(lambda: world.counter("syscall", PROGRAMS) == 1)
@@ -67,18 +67,18 @@ def test_a_child_that_ends_holds_nothing(
 
 def test_only_what_is_listed_goes_along(shim: Shim, fork: Fork, placeholder: int) -> None:
     attach(shim)
-    fork(shim, named(placeholder))
+    fork(shim, named(placeholder), shown=[placeholder])
     child = fork(shim, b"", lib.NT_TOKEN_ONLY)
     assert child.text(lib.NT_CTL_HELLO) == ["web"]
     with socket.socket(socket.AF_UNIX) as other:
-        child = fork(shim, named(other.fileno()), lib.NT_TOKEN_ONLY)
+        child = fork(shim, named(other.fileno()), lib.NT_TOKEN_ONLY, [other.fileno()])
         attach(child)
         assert take(child, other.fileno()).error == 0
 
 
 def test_a_list_may_go_on_in_a_memory_file(shim: Shim, connect: Connect, placeholder: int) -> None:
     attach(shim)
-    shim.tell(lib.NT_CTL_TOKEN, text=named(placeholder), arg=lib.NT_TOKEN_MORE)
+    tell_of(shim, placeholder)
     listed = os.memfd_create("list")
     os.write(listed, named(placeholder))
     with token_with(shim, listed) as child:
@@ -111,7 +111,7 @@ def test_what_others_hold_outlives_its_program(
     world: World, shim: Shim, fork: Fork, placeholder: int
 ) -> None:
     attach(shim)
-    child = fork(shim, named(placeholder))
+    child = fork(shim, named(placeholder), shown=[placeholder])
     shim.connection.close()
     until(lambda: world.counter("tcp0", lib.NT_REQ_AREA_DEAD) == 1)
     assert moves(world) == (1, 1)
@@ -129,7 +129,7 @@ def test_a_kill_forgets_neither_tokens_nor_references(
     world: World, shim: Shim, fork: Fork, placeholder: int
 ) -> None:
     area = attach(shim)
-    child = fork(shim, named(placeholder))
+    child = fork(shim, named(placeholder), shown=[placeholder])
     grandchild = fork(child)
     world.kill("syscall")
     assert leave(child, placeholder) == 0
@@ -147,7 +147,7 @@ def test_a_move_that_the_server_died_over_is_finished(
     world: World, shim: Shim, fork: Fork, placeholder: int
 ) -> None:
     attach(shim)
-    child = fork(shim, named(placeholder))
+    child = fork(shim, named(placeholder), shown=[placeholder])
     attach(child)
     world.tell("hold")
     child.send(lib.NT_CTL_TAKE, placeholder, protocol=TCP)
@@ -190,7 +190,7 @@ def test_what_a_server_lost_with_its_memory_is_asked_again(
     """The last who holds a listening socket closes it, and TCP starts cold before it answers."""
     attach(shim)
     assert listen(shim) == 0
-    child = fork(shim, named(placeholder))
+    child = fork(shim, named(placeholder), shown=[placeholder])
     leave(shim, placeholder)
     until(lambda: world.counter("tcp0", lib.NT_REQ_HOLD) == 1)
     world.tell("lose")

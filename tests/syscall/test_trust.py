@@ -2,9 +2,11 @@
 
 import errno
 import os
+import resource
 import socket
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import fake_transports as fake
@@ -24,6 +26,8 @@ from fake_sharing import (
     take,
 )
 from newtos_py.servers.syscall import SERVER
+from newtos_py.servers.syscall.admission import UNNAMED_MAX
+from newtos_py.servers.syscall.control import MESSAGE_BYTES, parse
 from newtos_py.servers.syscall.shares import Named, Shares
 from rs_world import World, until
 
@@ -37,6 +41,19 @@ def join(shim: Shim, listener: int) -> int:
     return shim.call(lib.NT_CTL_JOIN, protocol=TCP, slot=listener).message.error
 
 
+@contextmanager
+def descriptors(count: int) -> Iterator[None]:
+    """Let this process have so many."""
+    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most < count:
+        pytest.skip(f"no more than {most} descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
+
+
 def open_descriptors(world: World) -> int:
     return len(list(Path("/proc", str(world.process("syscall").pid), "fd").iterdir()))
 
@@ -47,7 +64,7 @@ def test_a_slot_beyond_the_area_is_no_socket(
     """Its block would lie among the program's own bytes, its activity bit among the server's."""
     area = attach(shim)
     inode = os.fstat(placeholder).st_ino
-    child = fork(shim, NAMED.pack(inode, TCP, area, 200_000_000, 0))
+    child = fork(shim, NAMED.pack(inode, TCP, area, 200_000_000, 0), shown=[placeholder])
     generation = world.server("syscall").generation
     leave(shim, placeholder)
     leave(child, placeholder)
@@ -59,7 +76,7 @@ def test_a_number_gives_nobody_what_another_holds(
 ) -> None:
     attach(shim)
     assert listen(shim) == 0
-    child = fork(shim, named(placeholder))
+    child = fork(shim, named(placeholder), shown=[placeholder])
     attach(child)
     stranger = connect()
     area = attach(stranger)
@@ -73,7 +90,7 @@ def test_a_listener_number_that_is_used_again_is_not_inherited(
 ) -> None:
     attach(shim)
     assert listen(shim) == 0
-    child = fork(shim, named(placeholder))
+    child = fork(shim, named(placeholder), shown=[placeholder])
     attach(child)
     shim.call(lib.NT_CTL_UNLISTEN, protocol=TCP, slot=SLOT, generation=GENERATION, arg=1)
     stranger = connect()
@@ -87,7 +104,7 @@ def test_a_socket_that_listens_only_after_a_fork_is_joined(
 ) -> None:
     """bind(), daemon(), listen(), fork()."""
     attach(shim)
-    child = fork(shim, named(placeholder))
+    child = fork(shim, named(placeholder), shown=[placeholder])
     attach(child)
     assert listen(shim) == 0
     assert take(child, placeholder).arg == lib.NT_TAKEN_LISTENER
@@ -159,7 +176,7 @@ def test_a_file_of_that_inode_is_no_placeholder(shim: Shim, fork: Fork, tmp_path
     attach(shim)
     with (tmp_path / "file").open("w") as file:
         inode = os.fstat(file.fileno()).st_ino
-        fork(shim, NAMED.pack(inode, TCP, 0, SLOT, GENERATION))
+        fork(shim, NAMED.pack(inode, TCP, 0, SLOT, GENERATION), shown=[file.fileno()])
         assert take(shim, file.fileno()).error == errno.EBADF
 
 
@@ -169,7 +186,7 @@ def test_the_place_of_a_program_that_ended_is_nobodys(
     """What could not be kept is lost, and not what the next program has at that number."""
     area = attach(shim)
     inode = os.fstat(placeholder).st_ino
-    child = fork(shim, NAMED.pack(inode, TCP, area, fake.BAD_SLOT, GENERATION))
+    child = fork(shim, NAMED.pack(inode, TCP, area, fake.BAD_SLOT, GENERATION), shown=[placeholder])
     attach(child)
     shim.connection.close()
     until(lambda: world.counter("syscall", PROGRAMS) == 1)
@@ -200,15 +217,67 @@ def test_what_is_in_messages_is_counted_not_listed() -> None:
     assert not restored.is_held(again)
 
 
+def test_nobody_names_what_he_does_not_have(
+    shim: Shim, connect: Connect, fork: Fork, placeholder: int
+) -> None:
+    """A number that is guessed would keep the socket of that number from being shared."""
+    attach(shim)
+    stranger = connect()
+    area = attach(stranger)
+    with socket.socket(socket.AF_UNIX) as other:
+        fork(stranger, named(placeholder, area))
+        fork(stranger, named(placeholder, area), shown=[other.fileno()])
+    assert stranger.text(lib.NT_CTL_HELLO) == ["web"]
+    child = fork(shim, named(placeholder), shown=[placeholder])
+    assert leave(child, placeholder) == 0
+    assert leave(shim, placeholder) == 1
+
+
+def test_who_leaks_tokens_is_refused_and_nobody_else(
+    world: World, shim: Shim, connect: Connect, fork: Fork
+) -> None:
+    """Each costs the host a descriptor: there is an end, which the next child is told."""
+    attach(shim)
+    with descriptors(2 * UNNAMED_MAX):
+        children = [fork(shim) for _ in range(UNNAMED_MAX + 1)]
+    refused = parse(children[-1].connection.recv(MESSAGE_BYTES))
+    assert (refused.kind, refused.error) == (lib.NT_CTL_REFUSED, errno.EMFILE)
+    assert children[-1].connection.recv(1) == b""
+    assert attach(shim) == attach(shim)
+    assert fork(connect()).text(lib.NT_CTL_HELLO) == ["web"]
+    before = world.counter("syscall", PROGRAMS)
+    children[0].connection.close()
+    until(lambda: world.counter("syscall", PROGRAMS) == before - 1)
+    assert fork(shim).text(lib.NT_CTL_HELLO) == ["web"]
+
+
+def test_a_process_that_leaks_connections_is_refused(connect: Connect) -> None:
+    first = connect()
+    for _ in range(100):
+        last = connect()
+    refused = parse(last.connection.recv(MESSAGE_BYTES))
+    assert (refused.kind, refused.error) == (lib.NT_CTL_REFUSED, errno.EMFILE)
+    assert first.text(lib.NT_CTL_HELLO) == ["web"]
+
+
 def test_nobody_registers_more_than_he_can_have(world: World, shim: Shim, connect: Connect) -> None:
-    area = attach(shim)
+    attach(shim)
     slots = shim.call(lib.NT_CTL_ATTACH, protocol=TCP).message.arg
-    most = lib.NT_CTL_TEXT_BYTES // NAMED.size
-    for first in range(0, slots + most, most):
-        numbers = range((1 << 40) + first, (1 << 40) + first + most)
-        text = b"".join(NAMED.pack(each, TCP, area, SLOT, GENERATION) for each in numbers)
-        with suppress(ConnectionError):
-            shim.tell(lib.NT_CTL_TOKEN, text=text, arg=lib.NT_TOKEN_MORE)
+    with ExitStack() as sockets:
+        sockets.enter_context(descriptors(slots + 1000))
+        for _ in range(0, slots + 1, lib.NT_TOKEN_NEW_MAX):
+            held = [
+                sockets.enter_context(socket.socket(socket.AF_UNIX)).fileno()
+                for _ in range(lib.NT_TOKEN_NEW_MAX)
+            ]
+            with suppress(ConnectionError):
+                shim.tell(
+                    lib.NT_CTL_TOKEN,
+                    *held,
+                    text=b"".join(named(each) for each in held),
+                    arg=lib.NT_TOKEN_MORE,
+                    options=len(held),
+                )
     with pytest.raises(OSError, match=r"Connection reset|Broken pipe"):
         shim.text(lib.NT_CTL_HELLO)
     until(lambda: world.counter("tcp0", lib.NT_REQ_AREA_DEAD) == 1)

@@ -139,7 +139,7 @@ class Host:
     def request(self, program: Program) -> None:  # noqa: PLR0912 (a branch a kind)
         assert program.control is not None
         # Tokens' messages come with who sent them; the room is for both.
-        data, fds, _, _ = socket.recv_fds(program.control, 4096, 16)
+        data, fds, _, _ = socket.recv_fds(program.control, 4096, 72)
         if not data:
             self.leave(program)
             return
@@ -149,7 +149,7 @@ class Host:
         slot = area.used.get(slot_number) if area is not None else None
         reply = Reply(address=address, port=port, slot=slot_number, generation=generation)
         if kind in (TOKEN, LEAVE, STATE, TAKE):
-            self.shares.request(program, Asked(kind, arg, text[:text_bytes], fds), reply)
+            self.shares.request(program, Asked(kind, arg, options, text[:text_bytes], fds), reply)
         elif kind == ATTACH:
             if nth == 0:
                 self.attach(program, protocol, reply)

@@ -41,6 +41,7 @@ class Asked:
 
     kind: int
     arg: int
+    options: int
     text: bytes
     fds: list[int]
 
@@ -88,9 +89,13 @@ class Shares:
                 self.take(program, inode, reply)
 
     def token(self, program: "Program", flags: int, asked: Asked) -> None:
-        text, fds = asked.text, asked.fds
+        text, fds = asked.text, asked.fds[asked.options :]
         named = [ENTRY.unpack_from(text, at) for at in range(0, len(text), ENTRY.size)]
-        for inode, protocol, _, number, _ in named:
+        for shown, (inode, protocol, _, number, _) in zip(
+            asked.fds, named[: asked.options], strict=False
+        ):
+            assert os.fstat(shown).st_ino == inode
+            os.close(shown)
             if inode not in self.by_inode:
                 slot = program.areas[protocol].used[number]
                 self.by_inode[inode] = Shared(slot, [program], [program])

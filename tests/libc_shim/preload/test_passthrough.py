@@ -1,14 +1,20 @@
 """What has nothing to do with the network goes to the kernel as if the shim were not there."""
 
 import ast
+import errno
 import os
 import select
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from newtos_py.servers.syscall.control import ControlMessage, emit
+
+from newtos_py.kernel._kernel import lib
 
 RunOnHost = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -84,6 +90,39 @@ def test_host_that_is_gone(shim: str, tmp_path: Path, family: str) -> None:
     assert done.stderr.count("\n") == 1
     assert "the host is gone" in done.stderr
     assert control in done.stderr
+
+
+REFUSED = """
+import errno, os, socket
+for _ in range(2):
+    try:
+        socket.socket()
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+print(os.read(os.open("/dev/zero", os.O_RDONLY), 1))
+"""
+
+
+def test_host_that_takes_no_more_processes(shim: str, tmp_path: Path) -> None:
+    control = str(tmp_path / "full")
+    said = ControlMessage(lib.NT_CTL_REFUSED, 0, error=errno.EMFILE)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as host:
+        host.bind(control)
+        host.listen()
+        host.settimeout(60)
+
+        def refuse() -> None:
+            connection, _ = host.accept()
+            connection.send(emit(said))
+            connection.close()
+
+        with ThreadPoolExecutor() as pool:
+            refused = pool.submit(refuse)
+            done = run(sys.executable, "-c", REFUSED, LD_PRELOAD=shim, NEWTOS_CONTROL=control)
+            refused.result()
+    assert done.stdout == "EMFILE\nEMFILE\nb'\\x00'\n"
+    assert done.stderr.count("\n") == 1
+    assert "takes no more processes" in done.stderr
 
 
 GONE = """
