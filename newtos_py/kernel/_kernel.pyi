@@ -83,6 +83,7 @@ class _Lib:
     NT_CTL_JOIN: int
     NT_CTL_CALLS: int
     NT_CTL_OPTION: int
+    NT_CTL_REFUSED: int
     NT_CALLS_SYSCALL: int
     NT_CALLS_CHANNEL: int
     NT_TOKEN_MORE: int
@@ -99,6 +100,8 @@ class _Lib:
     NT_CTL_VERSION: int
     NT_CTL_TEXT_BYTES: int
     NT_CTL_FDS_MAX: int
+    NT_TOKEN_NEW_MAX: int
+    NT_CTL_SENT_FDS_MAX: int
     NT_DESC_NONE: int
     NT_DESC_FRAME: int
     NT_DESC_PACKET: int
