@@ -45,7 +45,7 @@ _STEERINGS = {
     "affinity": ("flow-groups", "rss"),
     # Fastsocket §4.1: RSS, with and without Receive Flow Deliver (its Figure 5).
     "reuseport": ("rss",),
-    "fastsocket": ("rss", "rfd"),
+    "fastsocket": ("rfd", "rss"),
 }
 _LINUX_DESIGNS = ("stock", "reuseport")
 # What TCP servers count of segments: whether they arrived where their program runs (locality.c).
@@ -85,15 +85,13 @@ class Seen:
     local: float | None
 
 
-def places() -> list[Place]:
-    """All that this version of the topology allows, and Linux's."""
-    steerings = {each.value for each in Steering}
-    found = [
-        Place(design.value, steering)
-        for design in ListenDesign
-        for steering in _STEERINGS.get(design.value, ("rss",))
-        if steering in steerings
-    ]
+def places(*, quick: bool) -> list[Place]:
+    """All that this version of the topology allows, and Linux's; `quick`: each design once."""
+    found = []
+    for design in ListenDesign:
+        names = _STEERINGS.get(design.value, ("rss",))
+        known = [name for name in names if name in {each.value for each in Steering}]
+        found += [Place(design.value, name) for name in (known[:1] if quick else known)]
     return [*found, *(Place(design, None) for design in _LINUX_DESIGNS)]
 
 
@@ -132,7 +130,7 @@ def _share(counted: Counter[str]) -> float | None:
 
 def _run(effort: Effort) -> Outcome:
     need("wrk", "nginx")
-    todo = places()
+    todo = places(quick=effort.quick)
     seen: dict[Place, list[Seen]] = {place: [] for place in todo}
     with Site({SIZE}) as site, Steps(effort.runs * len(todo)) as steps:
         for number in range(effort.runs):

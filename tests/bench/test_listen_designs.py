@@ -2,18 +2,21 @@
 
 from collections import Counter
 
+import pytest
 from newtos_py.bench import listen_designs
 from newtos_py.bench.listen_designs import Place, Seen, outcome_of, places
 
 from newtos_py.topology import ListenDesign, Steering
 
 
-def test_every_design_has_a_place_and_every_steering_is_known() -> None:
-    found = places()
+@pytest.mark.parametrize("quick", [False, True])
+def test_every_design_has_a_place_and_every_steering_is_known(*, quick: bool) -> None:
+    found = places(quick=quick)
     steerings = {each.value for each in Steering} | {None}
     assert {place.design for place in found} >= {design.value for design in ListenDesign}
     assert {place.steering for place in found} <= steerings
     assert len(set(found)) == len(found)
+    assert len(places(quick=True)) <= len(found)
     assert {place.design for place in found if place.name == "Linux"} == {"stock", "reuseport"}
 
 
