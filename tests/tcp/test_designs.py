@@ -346,8 +346,8 @@ class Chaos:
         for d in self.lanes.lane:
             d.crash_at = self.random.choice((0, 0, 0, self.random.randint(1, 40)))
         do = self.random.choices(
-            ["connect", "look", "move", "kill", "come", "after", "restart"],
-            [30, 30, 4, 1, 4, 10, 1],
+            ["connect", "look", "move", "kill", "come", "after", "restart", "settle"],
+            [30, 30, 4, 1, 4, 10, 1, 4],
         )[0]
         worker = self.random.choice(self.workers)
         if do == "look":
@@ -359,9 +359,14 @@ class Chaos:
         elif do == "restart":
             self.random.choice(self.lanes.lane).restart()
         else:
-            {"connect": self.connect, "kill": self.kill, "come": self.come}[do]()
+            {
+                "connect": self.connect,
+                "kill": self.kill,
+                "come": self.come,
+                "settle": self.settle,
+            }[do]()
 
-    def end(self) -> None:
+    def settle(self) -> None:
         """Nobody needs more than to be told, and time."""
         for d in self.lanes.lane:
             d.crash_at = 0
@@ -378,7 +383,7 @@ def test_nobody_is_lost_had_twice_or_forgotten(design: int, seed: int) -> None:
     chaos = Chaos(design, seed)
     for _ in range(120):
         chaos.step()
-    chaos.end()
+    chaos.settle()
 
 
 @pytest.mark.slow
