@@ -25,6 +25,24 @@ static void mark_peer(struct nt_wire *wire, bool sent, bool was_low)
     nt_bells_mark(&wire->uplink.bells, NT_WIRE_BELL_PEER);
 }
 
+enum {
+    // So many frames at most are sent in parts, each published at once: the peer's core begins with
+    // the first while this one still gathers. With more, both have enough to do as it is.
+    FEW_FRAMES = 8,
+    PART_FRAMES = 4,
+};
+
+static uint32_t send(struct nt_wire *wire, uint64_t now_ns, uint32_t budget)
+{
+    if (nt_consumer_pending(&wire->uplink.from_ip) > FEW_FRAMES || budget <= PART_FRAMES)
+        return nt_wire_send(wire, now_ns, budget);
+    uint32_t sent = nt_wire_send(wire, now_ns, PART_FRAMES);
+    if (sent != PART_FRAMES)
+        return sent;
+    nt_uplink_commit(&wire->uplink);
+    return sent + nt_wire_send(wire, now_ns, budget - PART_FRAMES);
+}
+
 static uint32_t step(void *context, uint64_t now_ns, uint32_t budget)
 {
     struct nt_wire *wire = context;
@@ -36,7 +54,7 @@ static uint32_t step(void *context, uint64_t now_ns, uint32_t budget)
     work += nt_uplink_take_returns(&wire->uplink, budget);
     work += nt_wire_hand_up_due(wire, now_ns, budget);
     work += nt_wire_receive(wire, now_ns, budget);
-    work += nt_wire_send(wire, now_ns, budget);
+    work += send(wire, now_ns, budget);
     uint32_t granted = wire->grants_tx.tail;
     bool was_low = low_on_grants(wire);
     nt_wire_grant(wire);
