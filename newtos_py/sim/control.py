@@ -164,6 +164,21 @@ class Control:
             yield from self._leave(beside)
         return Reply(reply.error, reply.endpoint, beside=tuple(beside))
 
+    def join(self, regions: list[Region], areas: Mapping[tuple[int, int], int], then: Then) -> None:
+        """Ask for another program to accept from a listening socket, in all lanes."""
+        self._run(self._join_in_lanes(regions, areas), then)
+
+    @staticmethod
+    def _join_in_lanes(regions: list[Region], areas: Mapping[tuple[int, int], int]) -> Call:
+        places: list[Place] = []
+        for region in regions:
+            fields = {"area": areas[TCP, region.lane], "arg": region.number}
+            reply = yield region.lane, lib.NT_REQ_JOIN, fields
+            if reply.error or reply.slot is None:
+                return reply
+            places.append(reply.slot)
+        return Reply(0, reply.endpoint, places[0], tuple(places[1:]))
+
     def _leave(self, beside: list[Place]) -> Generator[Question, Reply, None]:
         for place in beside:
             fields = {"area": place.area, "slot": place.slot, "generation": place.generation}
@@ -186,7 +201,9 @@ class Control:
     def _make_listener(self, lane: int, backlog: int) -> Region:
         wanted = max(_ENTRIES_MIN, min(backlog + 1, _ENTRIES_MAX))
         entries = 1 << (wanted - 1).bit_length()
-        number = lib.nt_world_listener_new(self.host.host, lane, entries, min(backlog, entries))
+        number = lib.nt_world_listener_new(
+            self.host.host, lane, entries, min(backlog, entries), self.host.design
+        )
         if number < 0:
             raise SimulationError("no more listener regions")
         return Region(number, lane, entries)

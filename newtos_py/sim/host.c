@@ -324,7 +324,7 @@ struct nt_world_span nt_world_area_part(const struct nt_world_host *host, uint32
 }
 
 int nt_world_listener_new(struct nt_world_host *host, uint32_t lane, uint32_t entries,
-                          uint32_t backlog)
+                          uint32_t backlog, uint32_t design)
 {
     uint32_t number = 0;
     while (number < NT_WORLD_LISTENERS_MAX && host->listener[number].entries != 0)
@@ -338,6 +338,7 @@ int nt_world_listener_new(struct nt_world_host *host, uint32_t lane, uint32_t en
     listener->ring = nt_world_map(&host->world->memory, nt_listener_ring_bytes(entries));
     listener->claims = nt_world_map(&host->world->memory, nt_listener_claims_bytes());
     nt_listener_format(listener->ring.base, listener->claims.base, entries, backlog);
+    ((struct nt_listener_header *)listener->ring.base)->design = design;
     struct nt_world_node *tcp = host->tcp[lane].node;
     if (tcp->engine != NULL && tcp->kind->map_listener(tcp, number) != 0)
         return -1;

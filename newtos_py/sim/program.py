@@ -222,6 +222,17 @@ class SimProgram:
             except BlockingIOError:
                 await self._news("a slot")
 
+    async def join_listener(self, listener: "SimSocket") -> "SimSocket":
+        """Accept from a listening socket of another program's, too."""
+        regions, control = listener.regions, self.host.control
+        reply = await self.ask("join", lambda then: control.join(regions, self.areas, then))
+        place = reply.slot
+        if place is None:
+            raise SimulationError("JOIN answered without a slot")
+        joined = SimSocket(self, self.program.joined(place.area, place.slot, place.generation))
+        joined.listen_in(regions, reply.beside)
+        return joined
+
     async def _news(self, what: str) -> None:
         """Wait for the next time that anything wakes the program."""
         asked = False
@@ -255,8 +266,8 @@ class SimSocket:
     def __init__(self, program: SimProgram, sock: shim.Socket) -> None:
         self.program = program
         self.sock = sock
-        # Listening: its regions, and its slots in further lanes.
-        self._regions: list[Region] = []
+        # Listening: its regions, its own lane's first, and its slots in further lanes.
+        self.regions: list[Region] = []
         self._beside: list[Place] = []
         self.name = "socket"
 
@@ -288,11 +299,16 @@ class SimSocket:
         if name is None:
             raise SimulationError(f"{self.name} listens without a name")
         control = self.program.host.control
-        home, *further = self._regions = control.make_listeners(self.sock.identity(), backlog)
-        wanted = Wanted(self.sock.identity(), name, self._regions, self.program.areas)
+        self.regions = control.make_listeners(self.sock.identity(), backlog)
+        wanted = Wanted(self.sock.identity(), name, self.regions, self.program.areas)
         reply = await self.program.ask("listen", lambda then: control.listen(wanted, then))
         self._beside = list(reply.beside)
-        for region, slot in zip(further, reply.beside, strict=True):
+        self.listen_in(self.regions, reply.beside)
+
+    def listen_in(self, regions: list[Region], beside: tuple[Place, ...]) -> None:
+        """Take over what the syscall server answered: regions, slots in further lanes."""
+        home, *further = regions
+        for region, slot in zip(further, beside, strict=True):
             where = Identity(TCP, slot.area, slot.slot, slot.generation, 0)
             part = shim.Socket(self.program.program)
             self.sock.beside(part, where, *self._memory(region), region.entries)
@@ -310,7 +326,7 @@ class SimSocket:
         beside = self._beside
         await self.program.ask("unlisten", lambda then: control.unlisten(who, beside, then))
         self.close()
-        for region in self._regions:
+        for region in self.regions:
             control.end_listener(region.number)
 
     async def connect(self, address: Address) -> None:

@@ -9,6 +9,7 @@ import errno
 import random
 from dataclasses import dataclass
 
+from newtos_py.sim._world import lib
 from newtos_py.sim.simulation import (
     SECOND_NS,
     Link,
@@ -18,7 +19,7 @@ from newtos_py.sim.simulation import (
     TraceLevel,
     Tuning,
 )
-from newtos_py.sim.traffic import HOSTS, LIMIT_S, LIMITS_S, TRAFFIC
+from newtos_py.sim.traffic import HOSTS, LIMIT_S, LIMITS_S, TRAFFIC, TRAFFIC_IN_LANES
 
 NETWORKS = {
     "clean": Link(),
@@ -41,10 +42,23 @@ DEATHS: dict[str, tuple[Role, ...]] = {
 # for connections to one peer, or where IP forgets which lane a named port is in
 # (docs/decisions/0012-lanes.md).
 LANES = {
-    "2-rss": (2, "rss"),
-    "2-rfd": (2, "rfd"),
-    "3-flow-groups": (3, "flow-groups"),
+    "2-rss": (2, "rss", lib.NT_LISTEN_FINE),
+    "2-rfd": (2, "rfd", lib.NT_LISTEN_AFFINITY),
+    "3-flow-groups": (3, "flow-groups", lib.NT_LISTEN_STOCK),
 }
+# For what several programs accept from: each design, with one lane and with two.
+DESIGNS = {
+    f"{lanes}-{design}": (lanes, "rss", number)
+    for lanes in (1, 2)
+    for design, number in (
+        ("fine", lib.NT_LISTEN_FINE),
+        ("affinity", lib.NT_LISTEN_AFFINITY),
+        ("stock", lib.NT_LISTEN_STOCK),
+        ("reuseport", lib.NT_LISTEN_REUSEPORT),
+        ("fastsocket", lib.NT_LISTEN_FASTSOCKET),
+    )
+}
+_SHAPES = LANES | DESIGNS
 _IN_LANES = (
     "tcp-streams", "tcp-backlog", "tcp-loopback", "tcp-churn", "tcp-refused", "tcp-both-open",
     "tcp-killed", "programs",
@@ -84,14 +98,17 @@ def names() -> list[str]:
 
 
 def names_in_lanes() -> list[str]:
-    """Those of hosts with several."""
+    """Those of hosts with several, and of listen designs."""
+    where = [
+        *((traffic, shape) for traffic in _IN_LANES for shape in LANES),
+        *(("tcp-acceptors", shape) for shape in DESIGNS),
+    ]
     return [
-        f"{t}@{shape}/{n}/{d}"
-        for t in _IN_LANES
-        for shape in LANES
-        for n in NETWORKS
-        for d in DEATHS
-        if d != "cold" or t not in _NAMES_PORTS
+        f"{traffic}@{shape}/{network}/{deaths}"
+        for traffic, shape in where
+        for network in NETWORKS
+        for deaths in DEATHS
+        if deaths != "cold" or traffic not in _NAMES_PORTS
     ]
 
 
@@ -134,12 +151,12 @@ def run(name: str, seed: int, trace: TraceLevel = TraceLevel.OFF) -> Result:
     traffic, _, shape = what.partition("@")
     sim = Simulation(_tuning(name, seed), trace)
     try:
-        lanes = LANES.get(shape, (1, "rss"))
+        lanes = _SHAPES[shape] if shape else (1, "rss", lib.NT_LISTEN_FINE)
         hosts = [sim.add_host(letter, *lanes) for letter in "abc"[: HOSTS.get(traffic, 2)]]
         for host in hosts[1:]:
             sim.add_wire(hosts[0], host, NETWORKS[network])
         sim.boot()
-        TRAFFIC[traffic](sim, hosts)
+        TRAFFIC_IN_LANES[traffic](sim, hosts)
         _run(sim, LIMITS_S.get(traffic, LIMIT_S))
     except (SimulationError, OSError) as error:
         failed = ScenarioFailed(

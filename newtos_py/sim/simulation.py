@@ -130,9 +130,15 @@ class Simulation:
 
     # -- Building --
 
-    def add_host(self, name: str, lanes: int = 1, steering: str = "rss") -> "SimHost":
-        """A new host, without an interface; `steering` says how segments find their lane."""
-        host = SimHost(self, name, lanes, steering)
+    def add_host(
+        self, name: str, lanes: int = 1, steering: str = "rss", design: int = 0
+    ) -> "SimHost":
+        """A new host, without an interface.
+
+        `steering` says how segments find their lane, `design` (enum nt_listen_design) who gets a
+        connection.
+        """
+        host = SimHost(self, name, lanes, steering, design)
         self.hosts.append(host)
         return host
 
@@ -313,13 +319,14 @@ class Simulation:
 class SimHost:
     """One host of a simulation."""
 
-    def __init__(self, sim: Simulation, name: str, lanes: int, steering: str) -> None:
+    def __init__(self, sim: Simulation, name: str, lanes: int, steering: str, design: int) -> None:
         from newtos_py.sim.control import Control  # noqa: PLC0415  # it needs this module
 
         self.sim = sim
         self.name = name
         self.addresses: list[str] = []
         self.lanes = lanes
+        self.design = design
         self._steering = steering
         self.host = lib.nt_world_host_new(sim.world, name.encode(), lanes)
         self.control = Control(self, lib.nt_world_syscall_node(self.host))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from newtos_py.sim import (
     traffic_abort,
+    traffic_acceptors,
     traffic_crowd,
     traffic_killed,
     traffic_mixed,
@@ -39,6 +40,8 @@ TRAFFIC: dict[str, Callable[[Simulation, list[SimHost]], None]] = {
     "udp-flood": traffic_udp.udp_flood,
     "mixed": traffic_mixed.mixed,
 }
+# Beside those: hosts of several lanes, or of another listen design.
+TRAFFIC_IN_LANES = TRAFFIC | {"tcp-acceptors": traffic_acceptors.tcp_acceptors}
 
 # Scenarios have two hosts and a wire between them; or the first has a wire to each of the others.
 HOSTS = {"mixed": traffic_mixed.HOSTS}

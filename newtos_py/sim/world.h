@@ -225,7 +225,7 @@ struct nt_world_span nt_world_area_part(const struct nt_world_host *host, uint32
                                         uint32_t part);
 // Makes a listener region and maps it into a lane's TCP server. Its number, or -1.
 int nt_world_listener_new(struct nt_world_host *host, uint32_t lane, uint32_t entries,
-                          uint32_t backlog);
+                          uint32_t backlog, uint32_t design);
 void nt_world_listener_end(struct nt_world_host *host, uint32_t listener);
 struct nt_world_span nt_world_listener_part(const struct nt_world_host *host, uint32_t listener,
                                             uint32_t part);
