@@ -14,6 +14,7 @@
 #include "libc_shim/calls/client.h"
 #include "libc_shim/preload/log.h"
 #include "libc_shim/preload/process.h"
+#include "libc_shim/sockets/accept_order.h"
 #include "libc_shim/sockets/iov.h"
 
 #include <errno.h>
@@ -242,16 +243,20 @@ WRAP(int, nt_sock_accept, struct nt_sock_context *context, struct nt_sock *sock,
 {
     if (sock->type != SOCK_STREAM || sock->phase != NT_SOCK_LISTENING)
         return __real_nt_sock_accept(context, sock, accepted, address, length, wake);
-    // As the layer itself does: each call begins with the next lane.
     struct nt_sock *lane[NT_SOCK_LANES_MAX];
-    uint32_t turn = __atomic_fetch_add(&sock->accept_turn, 1u, __ATOMIC_RELAXED);
-    uint32_t count = 0;
-    for (struct nt_sock *part = sock; part != NULL && count < NT_SOCK_LANES_MAX;
-         part = nt_load_acquire(&part->beside))
-        lane[count++] = part;
+    struct nt_accept_lanes lanes;
+    struct nt_accept_order order = {.count = 0};
+    nt_sock_accept_lanes(sock, &lanes, lane);
+    lanes.turn = __atomic_fetch_add(&sock->accept_turn, 1u, __ATOMIC_RELAXED);
+    nt_accept_order(&lanes, &order);
     int result = -EAGAIN;
-    for (uint32_t i = 0; i < count && result == -EAGAIN; i++)
-        result = accept_here(lane[(turn + i) % count], accepted, address, length);
+    uint32_t asked = 0; // the call server looks at all of a lane at once
+    for (uint32_t i = 0; i < order.count && result == -EAGAIN; i++) {
+        const uint32_t at = order.look[i].lane;
+        if ((asked & 1u << at) == 0)
+            result = accept_here(lane[at], accepted, address, length);
+        asked |= 1u << at;
+    }
     return result;
 }
 

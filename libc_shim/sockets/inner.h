@@ -141,10 +141,6 @@ static inline uint32_t nt_sock_core(const struct nt_sock_context *context)
 }
 
 // lanes.c: all parts of a listening socket.
-struct nt_accept_lanes;
-// Its parts and their rings, for who accepts on nt_sock_accepting_core().
-void nt_sock_accept_lanes(const struct nt_sock *sock, struct nt_accept_lanes *lanes,
-                          struct nt_sock **part);
 void nt_sock_copy_options(struct nt_sock *part, const struct nt_sock *sock);
 bool nt_sock_has_pending(const struct nt_sock *sock);
 uint32_t nt_sock_events_of_all(const struct nt_sock *sock);
