@@ -115,7 +115,7 @@ def test_a_flow_group_is_the_low_12_bits_of_the_clients_port() -> None:
 def test_rfd_tells_active_from_passive_by_well_known_ports() -> None:
     steering = Steering("rfd", 4)
     assert steering.is_active(80, 40000)
-    assert steering.is_active(443, 22), "the first rule comes first"
+    assert not steering.is_active(443, 22), "nobody connects from there"
     assert not steering.is_active(40000, 80)
 
 
@@ -143,3 +143,38 @@ def test_rfd_finds_the_lane_in_bits_of_the_port_that_differ_by_key() -> None:
         expected = sum((port >> bit & 1) << i for i, bit in enumerate(bits))
         assert steering.lane(SERVER, 80, CLIENT, port) == expected
     assert len(chosen) > 20
+
+
+# -- Who does not know the key can aim at no lane ------------------------------------------------
+
+KEYED = [kind for kind in netconf.STEERINGS if kind != "flow-groups"]
+
+
+@pytest.mark.parametrize("kind", KEYED)
+@pytest.mark.parametrize("lanes", [2, 8])
+@pytest.mark.parametrize("port", [80, 8080])
+def test_a_flood_aimed_by_another_key_spreads(kind: str, lanes: int, port: int) -> None:
+    rng = random.Random(lanes)
+    guessed = Steering(kind, lanes, rng.randbytes(40))
+    flows = []
+    while len(flows) < 400:
+        source = str(ip_address(rng.getrandbits(31))), rng.choice([443, rng.randrange(65536)])
+        if guessed.lane(*source, SERVER, port) == 0:
+            flows.append(source)
+    for _ in range(20):
+        steering = Steering(kind, lanes, rng.randbytes(40))
+        load = Counter(steering.lane(*source, SERVER, port) for source in flows)
+        # Half are one lane's of two; an eighth of eight.
+        assert max(load.values()) < (300 if lanes == 2 else 125)
+
+
+@pytest.mark.parametrize("kind", KEYED)
+@pytest.mark.parametrize("source_port", [80, 443, 40000])
+def test_a_flood_from_one_port_spreads(kind: str, source_port: int) -> None:
+    rng = random.Random(source_port)
+    steering = Steering(kind, 4, rng.randbytes(40))
+    load = Counter(
+        steering.lane(str(ip_address(rng.getrandbits(31))), source_port, SERVER, 80)
+        for _ in range(2000)
+    )
+    assert min(load.values()) > 300
