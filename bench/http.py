@@ -120,7 +120,9 @@ def compare(
         for each, only in sides:
             server = stack.enter_context(Lighttpd(site, each, requests_a_connection))
             served.append(Served(each, server.pid, only))
-            run_once(served[-1], todo[0], seconds=1)  # what is measured is warm
+            # What is measured is warm: all connections that there will be have their memory.
+            most = max(todo if only is None else only, key=lambda load: load.connections)
+            run_once(served[-1], most, seconds=1)
         return measure(served, todo, runs, seconds)
 
 

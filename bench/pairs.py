@@ -19,7 +19,10 @@ Start = Callable[[Side], AbstractContextManager[object]]
 def alternate(
     effort: Effort, points: Sequence[float], start: Start, measure: Callable[[Side, float], _T]
 ) -> dict[str, dict[float, list[_T]]]:
-    """Measure on both sides in turn: runs by side and point. Each side was warmed by one more."""
+    """Measure on both sides in turn: runs by side and point. Each side was warmed by one more.
+
+    The last point is the largest: it leaves the others nothing that is used for the first time.
+    """
     cores = two_cores()
     with ExitStack() as stack:
         sides: dict[str, Side] = {
@@ -28,7 +31,7 @@ def alternate(
         }
         for side in sides.values():
             stack.enter_context(start(side))
-            measure(side, points[0])
+            measure(side, points[-1])
         names = list(sides)
         seen: dict[str, dict[float, list[_T]]] = {
             name: {point: [] for point in points} for name in names
