@@ -49,7 +49,7 @@ void nt_accept_fastsocket(const struct nt_accept_lanes *lanes, struct nt_accept_
 #ifndef NT_CDEF
 // lanes.c: the parts of a listening socket and their rings, for who accepts on
 // nt_sock_accepting_core().
-void nt_sock_accept_lanes(const struct nt_sock *sock, struct nt_accept_lanes *lanes,
+void nt_sock_accept_lanes(struct nt_sock *sock, struct nt_accept_lanes *lanes,
                           struct nt_sock **part);
 
 static inline void nt_accept_order(const struct nt_accept_lanes *lanes,

@@ -142,7 +142,7 @@ static inline uint32_t nt_sock_core(const struct nt_sock_context *context)
 
 // lanes.c: all parts of a listening socket.
 void nt_sock_copy_options(struct nt_sock *part, const struct nt_sock *sock);
-bool nt_sock_has_pending(const struct nt_sock *sock);
+bool nt_sock_has_pending(struct nt_sock *sock);
 uint32_t nt_sock_events_of_all(const struct nt_sock *sock);
 // Says that, and where, the caller accepts, in all lanes.
 void nt_sock_accepting_in_all(const struct nt_sock *sock);

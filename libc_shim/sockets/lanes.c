@@ -53,13 +53,13 @@ void nt_sock_copy_options(struct nt_sock *part, const struct nt_sock *sock)
     nt_store_relaxed(&to->linger_ms, from->linger_ms);
 }
 
-void nt_sock_accept_lanes(const struct nt_sock *sock, struct nt_accept_lanes *lanes,
+void nt_sock_accept_lanes(struct nt_sock *sock, struct nt_accept_lanes *lanes,
                           struct nt_sock **part)
 {
     lanes->count = 0;
     lanes->turn = 0;
     lanes->core = nt_sock_accepting_core(sock);
-    struct nt_sock *at = (struct nt_sock *)(uintptr_t)sock;
+    struct nt_sock *at = sock;
     for (; at != NULL && lanes->count < NT_SOCK_LANES_MAX; at = nt_load_acquire(&at->beside)) {
         part[lanes->count] = at;
         lanes->ring[lanes->count++] = at->listener;
@@ -67,7 +67,7 @@ void nt_sock_accept_lanes(const struct nt_sock *sock, struct nt_accept_lanes *la
 }
 
 // As accept() would look.
-static bool has_pending_by_design(const struct nt_sock *sock)
+static bool has_pending_by_design(struct nt_sock *sock)
 {
     struct nt_sock *part[NT_SOCK_LANES_MAX];
     struct nt_accept_lanes lanes;
@@ -83,7 +83,7 @@ static bool has_pending_by_design(const struct nt_sock *sock)
     return false;
 }
 
-bool nt_sock_has_pending(const struct nt_sock *sock)
+bool nt_sock_has_pending(struct nt_sock *sock)
 {
     uint32_t design = sock->listener->design;
     if (design == NT_LISTEN_REUSEPORT || (design == NT_LISTEN_FASTSOCKET && sock->beside != NULL))
