@@ -7,6 +7,7 @@ one chosen at random.
 """
 
 import resource
+import select
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,8 @@ WINDOW = 56
 FIRST_PORT = 9000
 # Descriptors of a program besides connections; and connections made for a start.
 _SPARE = 1000
+# Connecting 100,000 takes seconds, on a busy machine tens of them.
+ANSWER_TIMEOUT_S = 180.0
 IDLE, RANDOM = "others idle", "all at random"
 
 
@@ -42,8 +45,11 @@ class Asker:
         self._process.stdin.flush()
 
     def hear(self) -> int:
-        """What it answers; BenchError if it has ended."""
+        """What it answers; BenchError if it has ended, or takes too long."""
         assert self._process.stdout is not None
+        # Nothing is buffered here: it answers each command with one line.
+        if not select.select([self._process.stdout], [], [], ANSWER_TIMEOUT_S)[0]:
+            raise BenchError(f"a client did not answer within {ANSWER_TIMEOUT_S:g} s")
         line = self._process.stdout.readline()
         if not line:
             raise BenchError(f"a client ended with status {self._process.wait()}")
