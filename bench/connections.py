@@ -87,12 +87,25 @@ class Askers:
 
     def us_a_request(self, how: str, seconds: float, seed: int) -> float:
         """Microseconds of the whole machine's time."""
-        window = WINDOW // self._pairs
+        self.begin_asking(seconds, seed, how)
+        return seconds * 1e6 / self.hear_answered()
+
+    def begin_asking(self, seconds: float, seed: int, how: str = RANDOM) -> None:
+        """Let all clients ask for so long."""
         for i, (asker, share) in enumerate(zip(self._askers, self._shares, strict=True)):
+            window = min(WINDOW // self._pairs, share)
             among = window if how == IDLE else share
             asker.say("ask", among, window, int(seconds * 1000), seed + i + 1)
-        answered = sum(asker.hear() for asker in self._askers)
-        return seconds * 1e6 / answered
+
+    def hear_answered(self) -> int:
+        """Wait until they have all ended; how many requests were answered."""
+        return sum(asker.hear() for asker in self._askers)
+
+    def longest_pause_us(self) -> int:
+        """The longest time that any client of the last asking heard nothing."""
+        for asker in self._askers:
+            asker.say("pause")
+        return max(asker.hear() for asker in self._askers)
 
 
 @contextmanager

@@ -77,6 +77,8 @@ struct asking {
     uint64_t seed;
     bool *busy; // by descriptor
     int64_t answered;
+    uint64_t heard_ns; // the last answers
+    uint64_t pause_ns; // the longest time between two
 };
 
 static uint64_t next_random(uint64_t *state) // xorshift64 (Marsaglia 2003)
@@ -119,6 +121,13 @@ static int take(struct asking *asking, int fd, bool more)
     return asking->among == asking->window ? ask(asking, fd) : ask_anybody(asking);
 }
 
+static void note_pause(struct asking *asking, uint64_t now_ns)
+{
+    uint64_t pause_ns = now_ns - asking->heard_ns;
+    asking->pause_ns = pause_ns > asking->pause_ns ? pause_ns : asking->pause_ns;
+    asking->heard_ns = now_ns;
+}
+
 static int ask_until(struct asking *asking, int epoll, uint64_t end_ns)
 {
     struct epoll_event event[EVENTS];
@@ -134,7 +143,10 @@ static int ask_until(struct asking *asking, int epoll, uint64_t end_ns)
         int count = epoll_wait(epoll, event, EVENTS, -1);
         if (count < 0 && errno != EINTR)
             return -errno;
-        more = more && clock_ns() < end_ns;
+        uint64_t now_ns = clock_ns();
+        if (count > 0)
+            note_pause(asking, now_ns);
+        more = more && now_ns < end_ns;
         for (int i = 0; i < count; i++) {
             int64_t before = asking->answered;
             int result = take(asking, event[i].data.fd, more);
@@ -147,14 +159,16 @@ static int ask_until(struct asking *asking, int epoll, uint64_t end_ns)
 }
 
 int64_t nt_bench_ask(int epoll, const int *fds, uint32_t among, uint32_t window, uint64_t ns,
-                     uint64_t seed)
+                     uint64_t seed, uint64_t *pause_ns)
 {
     struct asking asking = {.fds = fds, .among = among, .window = window, .seed = seed | 1};
+    asking.heard_ns = clock_ns();
     asking.busy = calloc(NT_BENCH_DESCRIPTORS_MAX, sizeof *asking.busy);
     if (asking.busy == NULL)
         return -ENOMEM;
     int result =
-        window == 0 || window > among ? -EINVAL : ask_until(&asking, epoll, clock_ns() + ns);
+        window == 0 || window > among ? -EINVAL : ask_until(&asking, epoll, asking.heard_ns + ns);
     free(asking.busy);
+    *pause_ns = asking.pause_ns;
     return result < 0 ? result : asking.answered;
 }

@@ -17,8 +17,9 @@ int nt_bench_echo(int listener);
 
 // Keeps `window` requests under way for `ns`, each on a connection of the first `among` of `fds`
 // that has none: the one just answered if `among` is the window, else one chosen at random. `epoll`
-// has all of them, by descriptor. How many were answered, or -errno.
+// has all of them, by descriptor. How many were answered, or -errno; `pause_ns`: the longest time
+// without an answer.
 int64_t nt_bench_ask(int epoll, const int *fds, uint32_t among, uint32_t window, uint64_t ns,
-                     uint64_t seed);
+                     uint64_t seed, uint64_t *pause_ns);
 
 #endif

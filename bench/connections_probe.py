@@ -7,6 +7,7 @@
 
     grow COUNT                 connections there are now
     ask AMONG WINDOW MS SEED   requests that were answered meanwhile (connections_bench.h)
+    pause                      microseconds that passed without an answer, at most, the last time
 """
 
 import contextlib
@@ -44,6 +45,7 @@ class Asker:
         self._to = (address, port)
         self._connections: list[socket.socket] = []
         self._epoll = select.epoll()
+        self._pause_ns = ffi.new("uint64_t *")
 
     def grow(self, count: int) -> int:
         """Connect until there are so many."""
@@ -73,10 +75,15 @@ class Asker:
     def ask(self, among: int, window: int, ms: int, seed: int) -> int:
         """Ask for so long; how many requests were answered."""
         fds = ffi.new("int[]", [sock.fileno() for sock in self._connections])
-        done = lib.nt_bench_ask(self._epoll.fileno(), fds, among, window, ms * 1_000_000, seed)
+        epoll, ns = self._epoll.fileno(), ms * 1_000_000
+        done = lib.nt_bench_ask(epoll, fds, among, window, ns, seed, self._pause_ns)
         if done < 0:
             raise OSError(-done, os.strerror(-done))
         return int(done)
+
+    def pause_us(self) -> int:
+        """The longest time without an answer while it last asked."""
+        return int(self._pause_ns[0]) // 1000
 
 
 def answer(asker: Asker, words: list[str]) -> int:
@@ -87,6 +94,8 @@ def answer(asker: Asker, words: list[str]) -> int:
         case ["ask", *numbers]:
             among, window, ms, seed = (int(number) for number in numbers)
             return asker.ask(among, window, ms, seed)
+        case ["pause"]:
+            return asker.pause_us()
     raise ValueError(f"no command: {words}")
 
 
