@@ -11,7 +11,6 @@ from importlib import import_module
 
 import click
 
-from newtos_py import __version__
 from newtos_py.errors import NewtosError
 
 # In the order in which --help shows them.
@@ -50,6 +49,6 @@ class LateGroup(click.Group):
 
 
 @click.group(cls=LateGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="newtos")
+@click.version_option(package_name="newtos_py", prog_name="newtos")
 def main() -> None:
     """Run a multiserver operating system's network stack under unmodified programs."""
