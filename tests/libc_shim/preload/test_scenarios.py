@@ -107,7 +107,7 @@ def test_a_full_log_ends_no_program(scenarios: str, on_host: RunOnHost, tmp_path
 
 # Not: those whose programs are killed (valgrind writes cores of all the areas), set limits, or make
 # system calls that valgrind does not know.
-NOT_MEMCHECKED = ("pipe_signal", "fortified", "limit", "wide_select", "nested_wrong")
+NOT_MEMCHECKED = ("pipe_signal", "fortified", "limit", "exec_many", "wide_select", "nested_wrong")
 MEMCHECKED = [name for name in NAMES if name not in NOT_MEMCHECKED]
 
 
