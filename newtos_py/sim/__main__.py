@@ -1,6 +1,7 @@
 """Run scenarios by hand: `python -m newtos_py.sim --scenario tcp-streams/lossy/tcp --seed 7`."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -54,4 +55,5 @@ def _write(trace: str, to: str | None) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--list | head` ends quietly
     sys.exit(main())

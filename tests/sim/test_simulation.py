@@ -293,3 +293,13 @@ def test_tcp_without_its_memory_resets_its_connections() -> None:
     sim.run(100)
     assert sorted(ends) == ["client", "server"]
     sim.drain()
+
+
+def test_whoever_reads_the_list_may_stop() -> None:
+    """As `--list | head` does."""
+    command = [sys.executable, "-P", "-m", "newtos_py.sim", "--list"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert done.stderr == b""
