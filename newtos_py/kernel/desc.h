@@ -30,6 +30,19 @@ enum nt_desc_kind {
     // Down, TCP to IP: a PACKET with NT_PACKET_IF_YOURS, all but its kind as it came: no connection
     // here has it. Its buffer is IP's to pass on or to return.
     NT_DESC_NOT_MINE = 9,
+    // Flow groups that move from lane to lane (servers/ip/groups.h).
+    NT_DESC_STOLEN = 10, // down, TCP to IP: struct nt_stolen inline
+    NT_DESC_GROUP = 11,  // TCP and IP: `tag` is a group, `arg` an enum nt_group_word
+    NT_DESC_GROUPS = 12, // up, IP to TCP: those from `tag` on that are its, a bit each, inline
+};
+
+enum nt_group_word {
+    NT_GROUP_GIVE = 1,    // up: new connections of it will be another lane's; keep yours
+    NT_GROUP_GIVEN = 2,   // down: those that are here are known by exact match
+    NT_GROUP_SETTLE = 3,  // up: it is another's now; said behind all that came before
+    NT_GROUP_SETTLED = 4, // down: that is handled, too
+    NT_GROUP_TAKE = 5,    // up: it is yours from now on
+    NT_GROUP_WHOSE = 6,   // down: an arena was lost: which are mine? Answered by GROUPS
 };
 
 enum nt_packet_arg {          // `arg` of a PACKET
@@ -84,6 +97,10 @@ struct nt_steer {
     uint16_t local_port; // in host byte order
     uint16_t remote_port;
     uint32_t here; // 1: segments of it go to whoever says this; 0: no longer
+};
+
+struct nt_stolen {       // connections that processes of other lanes took, since this was last said
+    uint32_t by_lane[8]; // NT_STEERING_LANES_MAX
 };
 
 // A buffer on its way back to the pool it came from.

@@ -10,7 +10,7 @@
 
 enum {
     NT_STATUS_MAGIC = 0x4e545354,
-    NT_STATUS_VERSION = 2,
+    NT_STATUS_VERSION = 3,
     NT_STATUS_COUNTERS = 128,
     NT_STATUS_FENCES = 16,
 };
@@ -40,6 +40,7 @@ struct nt_status {
     uint32_t pad2[15];
     uint64_t fence[16]; // drivers: highest fence number seen, by source (nt_fence_source)
     uint64_t counter[128];
+    uint8_t group[2048]; // IP: the lane of each flow group, four bits each, the even ones low
 };
 
 // Sources of fences, as IP numbers its upper neighbours.

@@ -69,7 +69,10 @@ int nt_uplink_open(struct nt_uplink *uplink, const struct nt_uplink_config *conf
     if (config->capture.base != NULL &&
         nt_capture_open(&uplink->capture, config->capture.base, config->capture.bytes) != 0)
         return bad(why, why_bytes, "the capture ring is malformed");
-    nt_nic_init(&uplink->nic, &config->steering, NULL);
+    const struct nt_status *ip = config->ip_status.base;
+    if (ip != NULL && config->ip_status.bytes < sizeof *ip)
+        return bad(why, why_bytes, "IP's status page is too small");
+    nt_nic_init(&uplink->nic, &config->steering, ip == NULL ? NULL : ip->group);
     bool recovered = opened == NT_ARENA_RECOVERED;
     uplink->state = nt_arena_body(&uplink->txn);
     if (open_ports(uplink, config, recovered) != 0)

@@ -75,6 +75,7 @@ struct nt_uplink_config {
     struct nt_uplink_pool pools[10];
     struct nt_span capture;             // of frames, for observers; base NULL: none
     struct nt_steering_config steering; // of the host; zeroed: it has one lane
+    struct nt_span ip_status;           // where IP shows its flow groups; base NULL: as at boot
     uint32_t return_count;
     uint32_t pool_count;
     uint16_t region; // of our own pool

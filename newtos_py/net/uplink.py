@@ -66,6 +66,7 @@ def fill_config(ffi: CffiObject, config: CffiObject, context: ServerContext) -> 
     config.from_ip = span(ffi, ip.into)
     config.to_ip = span(ffi, ip.out)
     fill_steering(config.steering, context.net.steering)
+    config.ip_status = span(ffi, context.neighbour("ip").status)
     if context.capture is not None:
         config.capture = span(ffi, context.capture)
     config.return_count = len(returns)

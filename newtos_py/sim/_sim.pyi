@@ -7,6 +7,15 @@ class _Lib:
     NT_DESC_PACKET: int
     NT_DESC_ICMP: int
     NT_PACKET_IF_YOURS: int
+    NT_DESC_GROUP: int
+    NT_DESC_GROUPS: int
+    NT_DESC_STOLEN: int
+    NT_GROUP_GIVE: int
+    NT_GROUP_GIVEN: int
+    NT_GROUP_SETTLE: int
+    NT_GROUP_SETTLED: int
+    NT_GROUP_TAKE: int
+    NT_GROUP_WHOSE: int
     NT_DESC_CSUM_VALID: int
     NT_SIM_QUEUE: int
     NT_SIM_SLOTS: int
@@ -38,6 +47,8 @@ class _Lib:
     def nt_sim_host_deliver(
         self, host: _C, packet: _C, len_: int, flags: int, kind: int
     ) -> bool: ...
+    def nt_sim_host_push_desc(self, host: _C, desc: _C, whole: bool) -> bool: ...
+    def nt_sim_host_take_word(self, host: _C, desc: _C) -> bool: ...
     def nt_sim_host_not_mine(self, host: _C) -> int: ...
     def nt_sim_host_set_arg(self, host: _C, arg: int) -> None: ...
     def nt_sim_host_take_steer(self, host: _C, steer: _C) -> bool: ...

@@ -43,6 +43,7 @@ from newtos_py.sim.world import (
 )
 
 FRAME, PACKET, SEGMENT, ICMP_ERROR, FENCE, STEER, NOT_MINE = 1, 2, 3, 4, 5, 8, 9
+STOLEN, GROUP, GROUPS = 10, 11, 12
 IF_YOURS = 256
 CSUM_PARTIAL, CSUM_VALID, LOOPBACK = 1, 2, 4
 
@@ -154,6 +155,9 @@ class Upper:
         self.memory = {name: lab.world.channel(DESC_BYTES) for name in ("into", "out")}
         self.returns_memory = lab.world.channel(RETURN_BYTES)
         self.neighbour = neighbour(lab.world, role)
+        # What IP said of flow groups: (group, word), or of a GROUPS message (first, bits).
+        self.words: list[tuple[int, int]] = []
+        self.whole: dict[int, bytes] = {}
         self.open()
 
     def open(self) -> None:
@@ -198,12 +202,36 @@ class Upper:
     def received(self, *, keep: bool = False) -> list[Desc]:
         """What IP has handed up; the buffers go back unless `keep`."""
         self.lab.run()
-        descs = self.from_ip.pop_all()
+        descs = self._without_words(self.from_ip.pop_all())
         self.payload = [self.lab.gather(desc) for desc in descs]
         if not keep:
             for desc in descs:
                 self.give_back(desc)
         return descs
+
+    def say(self, group: int, word: int) -> None:
+        """Say something of a flow group."""
+        assert self.to_ip.push(Desc(GROUP, tag=group, arg=word))
+
+    def stolen(self, *by_lane: int) -> None:
+        """Say how many connections other lanes took."""
+        assert self.to_ip.push(
+            Desc(STOLEN, struct.pack("=8I", *by_lane, *[0] * (8 - len(by_lane))))
+        )
+
+    def take_words(self) -> list[tuple[int, int]]:
+        """What IP has said of flow groups since this was asked: (group, word)."""
+        assert self.received() == []
+        words, self.words = self.words, []
+        return words
+
+    def _without_words(self, descs: list[Desc]) -> list[Desc]:
+        for desc in descs:
+            if desc.kind == GROUP:
+                self.words.append((desc.tag, desc.arg))
+            elif desc.kind == GROUPS:
+                self.whole[desc.tag] = desc.data
+        return [desc for desc in descs if desc.kind not in (GROUP, GROUPS)]
 
     def give_back(self, desc: Desc) -> None:
         """Return the buffer of a descriptor to its owner."""

@@ -125,6 +125,7 @@ class Dialogue:
     def __init__(
         self, crash_at: int = 0, gso_max: int = 0, mtu: int = MTU, seed: int = 1,
         *, csum_valid: bool = False, lanes: int = 1, design: int = lib.NT_LISTEN_FINE,
+        steering: str = "rss",
     ) -> None:  # fmt: skip
         self.crash_at = crash_at
         # Peers' segments come as from a driver that vouches for their checksums.
@@ -137,7 +138,7 @@ class Dialogue:
         address, bits = pack_prefix(f"{OURS}/24")
         interface = InterfaceConfig(0, "wire", bytes(6), mtu, gso_max, csum_tx=True)
         # This engine is lane 0's.
-        self.steering = SteeringConfig("rss", lanes, bytes(range(40)))
+        self.steering = SteeringConfig(steering, lanes, bytes(range(40)))
         net = NetConfig((interface,), (LocalAddress(address, bits, 0),), (), self.steering)
         conf = ffi.from_buffer(netconf.to_bytes(net))
         config = {"netconf": conf, "netconf_bytes": len(conf), "seed": seed, "shape": SHAPE}

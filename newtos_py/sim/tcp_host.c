@@ -49,6 +49,8 @@ struct nt_sim_host {
     uint32_t design;                      // of listeners made from now on
     struct nt_steer steer[NT_SIM_STEERS]; // what IP was told of connections, in order
     uint32_t steer_count;
+    struct nt_desc word[NT_SIM_WORDS]; // ... and of flow groups
+    uint32_t word_count;
     uint32_t packet_arg;
     uint32_t not_mine; // packets that came back
     bool hold_fences;
@@ -373,6 +375,12 @@ bool nt_sim_host_collect(struct nt_sim_host *host, struct nt_sim_packet *packet)
             memcpy(&host->steer[host->steer_count++], desc.data, sizeof(struct nt_steer));
             continue;
         }
+        if (desc.kind == NT_DESC_GROUP || desc.kind == NT_DESC_STOLEN) {
+            nt_assert(host->word_count < NT_SIM_WORDS);
+            host->word[host->word_count] = desc;
+            host->word[host->word_count++].flow_hash = host->steer_count;
+            continue;
+        }
         if (desc.kind == NT_DESC_NOT_MINE) {
             struct nt_return back = {
                 .buffer = (uint32_t)nt_pool_buffer_at(&host->owner.view, desc.ref[0].offset,
@@ -403,6 +411,16 @@ bool nt_sim_host_take_steer(struct nt_sim_host *host, struct nt_steer *steer)
     *steer = host->steer[0];
     host->steer_count--;
     memmove(host->steer, host->steer + 1, host->steer_count * sizeof(*steer));
+    return true;
+}
+
+bool nt_sim_host_take_word(struct nt_sim_host *host, struct nt_desc *desc)
+{
+    if (host->word_count == 0)
+        return false;
+    *desc = host->word[0];
+    host->word_count--;
+    memmove(host->word, host->word + 1, host->word_count * sizeof(*desc));
     return true;
 }
 

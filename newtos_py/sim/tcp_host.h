@@ -15,7 +15,8 @@
 
 enum {
     NT_SIM_AREAS = 5,
-    NT_SIM_STEERS = 64,
+    NT_SIM_STEERS = 1024,
+    NT_SIM_WORDS = 64,
     NT_SIM_LISTENERS = 4,
     NT_SIM_SLOTS = 64, // an area
     NT_SIM_RING_SLOTS = 256,
@@ -77,6 +78,9 @@ bool nt_sim_host_push_desc(struct nt_sim_host *host, const struct nt_desc *desc,
 bool nt_sim_host_collect(struct nt_sim_host *host, struct nt_sim_packet *packet);
 // The next thing that IP was told of a connection's lane. False: none.
 bool nt_sim_host_take_steer(struct nt_sim_host *host, struct nt_steer *steer);
+// The next thing that IP was told of flow groups (GROUP, STOLEN); its flow_hash is how many things
+// of connections were waiting to be taken when that was said. False: none.
+bool nt_sim_host_take_word(struct nt_sim_host *host, struct nt_desc *desc);
 // Holds fences back (true) or passes all there were (false).
 void nt_sim_host_hold_fences(struct nt_sim_host *host, bool hold);
 uint32_t nt_sim_host_buffers_out(struct nt_sim_host *host);

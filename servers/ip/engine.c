@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "servers/ip/exact.h"
+#include "servers/ip/groups.h"
 #include "servers/ip/step.h"
 
 enum { // ports of the transaction: the same in all generations
@@ -133,6 +134,7 @@ static const char *open_all(struct nt_ip *ip, const struct nt_ip_config *config)
     struct nt_steering_config steering = ip->conf.steering;
     steering.lanes = ip->lanes;
     nt_steering_init(&ip->steering, &steering);
+    nt_ip_groups_recover(ip, recovered);
     ip->announced = recovered;
     return NULL;
 }

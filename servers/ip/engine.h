@@ -74,7 +74,8 @@ enum nt_ip_counter {
     NT_IP_COUNT_EXACT_ENTRIES_SEEN = 47, // by these
     NT_IP_COUNT_EXACT_OVERFLOWS = 48,    // connections that found no room there
     NT_IP_COUNT_ASKED = 49,              // segments that lanes were asked for
-    NT_IP_COUNTERS = 50,
+    NT_IP_COUNT_GROUPS_MOVED = 50,       // flow groups that went to another lane (groups.h)
+    NT_IP_COUNTERS = 51,
 };
 
 struct nt_ip_memory { // mapped; base NULL: there is none

@@ -6,6 +6,7 @@
 #include "newtos_py/net/ipv6.h"
 #include "servers/ip/ethernet.h"
 #include "servers/ip/exact.h"
+#include "servers/ip/groups.h"
 #include "servers/ip/icmp.h"
 #include "servers/ip/reassembly.h"
 
@@ -38,6 +39,8 @@ static uint32_t lane_of(struct nt_ip *ip, struct nt_ip_in *in, uint32_t asked)
     if (lane == NT_IP_LANES) {
         uint32_t home = home_of(ip, &arriving, in->nic_hash);
         lane = nt_ip_exact_ask(ip, &arriving, home, asked);
+        if (lane == NT_IP_LANES && asked == NT_IP_LANES)
+            lane = nt_ip_groups_ask(ip, &arriving, home);
         if (NT_UNLIKELY(lane != NT_IP_LANES)) {
             in->asked = NT_PACKET_IF_YOURS;
             nt_ip_count(ip, NT_IP_COUNT_ASKED);

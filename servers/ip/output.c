@@ -8,6 +8,7 @@
 #include "servers/ip/exact.h"
 #include "servers/ip/fence.h"
 #include "servers/ip/fragment.h"
+#include "servers/ip/groups.h"
 #include "servers/ip/icmp.h"
 #include "servers/ip/input.h"
 #include "servers/ip/loopback.h"
@@ -387,6 +388,13 @@ static void steer(struct nt_ip *ip, const struct nt_desc *desc, uint32_t upper)
     nt_ip_exact_set(ip, upper, &said);
 }
 
+static void stolen(struct nt_ip *ip, const struct nt_desc *desc, uint32_t upper)
+{
+    struct nt_stolen said;
+    memcpy(&said, desc->data, sizeof said);
+    nt_ip_groups_stolen(ip, upper, &said);
+}
+
 void nt_ip_segment_input(struct nt_ip *ip, uint32_t upper)
 {
     struct nt_consumer *in = &ip->upper[upper].in;
@@ -403,6 +411,11 @@ void nt_ip_segment_input(struct nt_ip *ip, uint32_t upper)
         steer(ip, &desc, upper);
     else if (whole && desc.kind == NT_DESC_NOT_MINE && upper < NT_IP_LANES)
         nt_ip_not_mine(ip, upper, &desc);
+    else if (whole && desc.kind == NT_DESC_GROUP && upper < NT_IP_LANES)
+        nt_ip_groups_word(ip, upper, desc.tag, desc.arg);
+    else if (whole && desc.kind == NT_DESC_STOLEN && upper < NT_IP_LANES &&
+             desc.inline_len == sizeof(struct nt_stolen))
+        stolen(ip, &desc, upper);
     else
         nt_ip_count(ip, NT_IP_COUNT_BAD_DESCRIPTOR);
     nt_txn_crash_point(&ip->txn);

@@ -137,6 +137,26 @@ struct nt_ip_exact { // a connection
     uint32_t lane; // + 1; 0: the entry is free
 };
 
+enum nt_ip_move_state {
+    NT_IP_MOVE_NONE = 0,
+    NT_IP_MOVE_CHOSEN = 1,   // the lane that gives is to be told
+    NT_IP_MOVE_GIVING = 2,   // it steers what it has
+    NT_IP_MOVE_GIVEN = 3,    // the table is to be changed, and both are to be told
+    NT_IP_MOVE_SETTLING = 4, // the one that gave may have what it was not known to have
+};
+
+struct nt_ip_move { // of a flow group, from the lane that is its index
+    uint32_t mark;
+    uint16_t group;
+    uint8_t to;
+    uint8_t state; // enum nt_ip_move_state
+};
+
+struct nt_ip_untold { // what a lane has not yet been told
+    uint32_t mark;
+    uint32_t groups; // a bit for each 1,024 flow groups
+};
+
 struct nt_ip_state {
     struct nt_ip_sequence sequence;
     struct nt_ip_pending_fence fence[NT_IP_DRIVERS][NT_STATUS_FENCES];
@@ -147,6 +167,9 @@ struct nt_ip_state {
     struct nt_buffer_record record[NT_BUFFERS_MAX];
     struct nt_ip_exact exact[NT_IP_EXACTS];
     uint32_t spilled[NT_IP_EXACT_SETS]; // connections that found their set full
+    uint8_t group[NT_STEERING_GROUPS];  // lanes of flow groups
+    struct nt_ip_move move[NT_IP_LANES];
+    struct nt_ip_untold untold[NT_IP_LANES];
 };
 
 struct nt_ip_link { // a driver
@@ -197,6 +220,11 @@ struct nt_ip {
     uint32_t exact_count; // entries of the exact-match table in use
     uint32_t spilled;     // connections that found no room there
     struct nt_steering steering;
+    uint32_t moves;    // flow groups under way, and lanes that are to be told: look at them
+    uint32_t settling; // of these, those that have left
+    uint32_t stolen[NT_IP_LANES][NT_IP_LANES]; // lately, from a lane by a lane
+    uint64_t migrate_ns;    // when that decides what moves; 0: nothing was stolen
+    uint32_t next_group;    // where looking for one goes on
     bool announced;         // our addresses, once after the arena was new
     uint64_t defended_ns;   // when an address of ours was last defended
     uint64_t stale_returns; // already counted

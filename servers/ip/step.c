@@ -3,6 +3,7 @@
 #include "servers/ip/arp.h"
 #include "servers/ip/ethernet.h"
 #include "servers/ip/fence.h"
+#include "servers/ip/groups.h"
 #include "servers/ip/neighbour.h"
 #include "servers/ip/output.h"
 #include "servers/ip/reassembly.h"
@@ -181,6 +182,8 @@ static void run_timers(struct nt_ip *ip)
     commit(ip);
     nt_ip_reassembly_timers(ip);
     commit(ip);
+    nt_ip_groups_timers(ip);
+    commit(ip);
 }
 
 static void announce_once(struct nt_ip *ip)
@@ -189,6 +192,14 @@ static void announce_once(struct nt_ip *ip)
         return;
     ip->announced = true;
     nt_ip_arp_announce(ip);
+}
+
+static uint32_t step_groups(struct nt_ip *ip)
+{
+    make_journal_room(ip);
+    uint32_t done = nt_ip_groups_step(ip);
+    commit(ip);
+    return done;
 }
 
 uint32_t nt_ip_step(void *context, uint64_t now_ns, uint32_t budget)
@@ -210,6 +221,8 @@ uint32_t nt_ip_step(void *context, uint64_t now_ns, uint32_t budget)
             work += take_segments(ip, i, budget);
     if (now_ns >= ip->deadline_ns)
         run_timers(ip);
+    if (NT_UNLIKELY(ip->moves != 0))
+        work += step_groups(ip);
     return work;
 }
 

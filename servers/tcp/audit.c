@@ -100,6 +100,8 @@ static int audit_tcb(const struct nt_tcp_engine *tcp, uint32_t i, const struct r
         return 0;
     struct nt_tcp_tuple tuple = {t->local_addr, t->remote_addr, t->local_port, t->remote_port};
     CHECK(nt_tcp_hash_find(tcp, &tuple) == i, i);
+    if (nt_tcp_has_lanes(tcp) && !nt_tcp_groups_looking(tcp))
+        CHECK((t->flags & NT_TCB_STEERED) || nt_tcp_lane_of(tcp, &tuple) == tcp->config.lane, i);
     return audit_timers(tcp, t, i, report);
 }
 

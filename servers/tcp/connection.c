@@ -42,6 +42,7 @@ struct nt_tcb *nt_tcb_new(struct nt_tcp_engine *tcp)
     }
     struct nt_tcb *t = &tcp->tcb[tcp->tcb_free[--tcp->tcb_free_count]];
     nt_assert(t->state == NT_TCP_FREE);
+    tcp->tcb_most = nt_max_u32(tcp->tcb_most, nt_tcb_index(tcp, t) + 1);
     uint32_t number = tcp->txn.number;
     tcp->private[nt_tcb_index(tcp, t)].answered_ms = 0;
     tcp->private[nt_tcb_index(tcp, t)].early = 0;

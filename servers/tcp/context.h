@@ -207,8 +207,10 @@ struct nt_tcp_engine {
     uint32_t bucket_mask;
     uint32_t *tcb_free;
     uint32_t tcb_free_count;
+    uint32_t tcb_most; // none from here on was ever used
     uint32_t *tw_free;
     uint32_t tw_free_count;
+    uint32_t time_wait_most; // likewise
     struct nt_tcp_link *tw_link;
     uint32_t tw_first;
     uint32_t tw_last;
@@ -243,6 +245,10 @@ struct nt_tcp_engine {
     uint32_t challenge_second;
     uint32_t challenges;
     bool recovered;
+    bool groups_move;        // steering is flow-groups, and there are several lanes
+    uint64_t stolen_told[8]; // by lane: what IP has been told of
+    uint64_t stolen_ns;      // when it is told more; 0: nothing is known yet
+    uint64_t cookies_then;   // sent until then
     bool to_syscall_used;
     bool reply_waiting; // an answer found no room
 };
@@ -505,6 +511,8 @@ void nt_tcp_emit_reset(struct nt_tcp_engine *tcp, struct nt_tcb *t);
 void nt_tcp_answer_reset(struct nt_tcp_engine *tcp, const struct nt_segment *segment);
 void nt_tcp_answer_time_wait(struct nt_tcp_engine *tcp, const struct nt_time_wait *tw);
 bool nt_tcp_emit_steer(struct nt_tcp_engine *tcp, const struct nt_tcp_tuple *tuple, bool here);
+bool nt_tcp_emit_group(struct nt_tcp_engine *tcp, uint32_t group, enum nt_group_word word);
+bool nt_tcp_emit_stolen(struct nt_tcp_engine *tcp, const struct nt_stolen *stolen);
 bool nt_tcp_emit_not_mine(struct nt_tcp_engine *tcp, const struct nt_desc *packet);
 bool nt_tcp_emit_fence(struct nt_tcp_engine *tcp, uint32_t number);
 
@@ -663,6 +671,13 @@ bool nt_tcp_reply(struct nt_tcp_engine *tcp, const struct nt_request *reply);
 // packets.c
 uint32_t nt_tcp_handle_packets(struct nt_tcp_engine *tcp, uint32_t budget);
 void nt_tcp_ring_owners(struct nt_tcp_engine *tcp);
+
+// groups.c: flow groups that move from lane to lane.
+void nt_tcp_groups_init(struct nt_tcp_engine *tcp);
+void nt_tcp_keep_here(struct nt_tcp_engine *tcp, struct nt_tcb *t); // only with several lanes
+void nt_tcp_groups_heard(struct nt_tcp_engine *tcp, const struct nt_desc *desc);
+uint32_t nt_tcp_groups_step(struct nt_tcp_engine *tcp); // only where tcp->groups_move
+bool nt_tcp_groups_looking(const struct nt_tcp_engine *tcp);
 
 // locality.c: only with several lanes.
 // Its program is this one from now on: says where it runs.

@@ -143,6 +143,8 @@ static void make_connection(struct nt_tcp_engine *tcp, struct nt_tcp_listener *l
     t->state = NT_TCP_SYN_RCVD;
     nt_txn_crash_point(&tcp->txn);
     nt_tcp_hash_add_tcb(tcp, t);
+    if (nt_tcp_has_lanes(tcp))
+        nt_tcp_keep_here(tcp, t);
     tcp->listeners[t->listener].syn_count++;
     nt_tcp_rto_restart(tcp, t); // if there is no slot just now, the peer is asked once more
     nt_tcp_count(tcp, NT_TCP_PASSIVE_OPENS);

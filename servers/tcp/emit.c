@@ -226,6 +226,35 @@ bool nt_tcp_emit_steer(struct nt_tcp_engine *tcp, const struct nt_tcp_tuple *tup
     return true;
 }
 
+// Says something of a flow group. False: no room.
+bool nt_tcp_emit_group(struct nt_tcp_engine *tcp, uint32_t group, enum nt_group_word word)
+{
+    struct nt_desc *desc = begin(tcp);
+    if (desc == NULL)
+        return false;
+    desc->kind = NT_DESC_GROUP;
+    desc->flags = 0;
+    desc->tag = group;
+    desc->arg = word;
+    nt_producer_advance(&tcp->to_ip);
+    nt_txn_crash_point(&tcp->txn);
+    return true;
+}
+
+bool nt_tcp_emit_stolen(struct nt_tcp_engine *tcp, const struct nt_stolen *stolen)
+{
+    struct nt_desc *desc = begin(tcp);
+    if (desc == NULL)
+        return false;
+    desc->kind = NT_DESC_STOLEN;
+    desc->flags = 0;
+    desc->inline_len = sizeof(*stolen);
+    memcpy(desc->data, stolen, sizeof(*stolen));
+    nt_producer_advance(&tcp->to_ip);
+    nt_txn_crash_point(&tcp->txn);
+    return true;
+}
+
 // Hands a packet back that no connection here has. False: no room.
 bool nt_tcp_emit_not_mine(struct nt_tcp_engine *tcp, const struct nt_desc *packet)
 {

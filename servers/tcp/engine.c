@@ -102,6 +102,7 @@ static void init_arena(struct nt_tcp_engine *tcp)
     derive_key(globals->hash_key, tcp->config.seed, 'h');
     for (uint32_t i = 0; i < NT_TCP_PORT_CURSORS; i++)
         globals->port_cursor[i] = (uint32_t)nt_siphash(globals->port_key, &i, sizeof(i));
+    nt_tcp_groups_init(tcp);
     for (uint32_t i = 0; i < tcp->config.shape.tcbs; i++)
         tcp->tcb[i].area = NT_TCP_NO_AREA;
 }
@@ -190,6 +191,8 @@ static int open_memory(struct nt_tcp_engine *tcp, char *why, uint64_t why_bytes)
     tcp->status = c->status.base;
     memcpy(&tcp->netconf, c->netconf.base, sizeof(tcp->netconf));
     nt_steering_init(&tcp->steering, &tcp->netconf.steering);
+    tcp->groups_move =
+        tcp->steering.config.lanes > 1 && tcp->steering.config.kind == NT_STEERING_FLOW_GROUPS;
     return 0;
 }
 
@@ -319,6 +322,8 @@ static uint32_t step(void *context, uint64_t now_ns, uint32_t budget)
         done += nt_tcp_listeners_close_some(tcp, budget);
     if (NT_UNLIKELY(tcp->dying_areas != 0))
         done += nt_tcp_drained_areas(tcp);
+    if (NT_UNLIKELY(tcp->groups_move))
+        done += nt_tcp_groups_step(tcp);
     if (nt_tcp_lists_waiting(tcp))
         done += nt_tcp_serve_lists(tcp);
     if (NT_UNLIKELY(tcp->fenced_first != NT_NO_INDEX))
@@ -333,7 +338,7 @@ static bool has_work(void *context)
     bool room = nt_producer_room(&tcp->to_ip, NT_TCP_CONTROL_ROOM) >= NT_TCP_CONTROL_ROOM;
     return (room && nt_consumer_pending(&tcp->from_ip) != 0) ||
            nt_consumer_pending(&tcp->from_syscall) != 0 || nt_tcp_areas_waiting(tcp) ||
-           (room && nt_tcp_lists_waiting(tcp));
+           (room && (nt_tcp_lists_waiting(tcp) || nt_tcp_groups_looking(tcp)));
 }
 
 // Nobody rings when a channel has room again, or a fence has passed: those are looked at in turn.
@@ -348,7 +353,7 @@ static uint64_t next_deadline(void *context)
         first = nt_min_u64(first, tick * NT_TCP_TICK_NS);
     }
     if (nt_tcp_lists_waiting(tcp) || tcp->fenced_first != NT_NO_INDEX || tcp->reply_waiting ||
-        tcp->closing_listeners != 0 || tcp->unsettled)
+        tcp->closing_listeners != 0 || tcp->unsettled || nt_tcp_groups_looking(tcp))
         first = nt_min_u64(first, tcp->now_ns + LOOK_AGAIN_NS);
     return first;
 }

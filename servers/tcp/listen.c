@@ -255,6 +255,8 @@ void nt_tcp_input_listen(struct nt_tcp_engine *tcp, struct nt_tcp_listener *list
     t->state = NT_TCP_SYN_RCVD;
     nt_txn_crash_point(&tcp->txn);
     nt_tcp_hash_add_tcb(tcp, t);
+    if (nt_tcp_has_lanes(tcp))
+        nt_tcp_keep_here(tcp, t);
     tcp->listeners[t->listener].syn_count++;
     nt_tcp_count(tcp, NT_TCP_PASSIVE_OPENS);
     nt_tcp_send_control(tcp, t);

@@ -108,6 +108,10 @@ static void look(const struct nt_tcp_engine *tcp, const struct nt_desc *desc, ui
     a->kind = NT_DESC_NONE;
     a->has_buffer = false;
     a->problem = NT_TCP_BAD_DESCRIPTORS;
+    if (NT_UNLIKELY(kind == NT_DESC_GROUP || kind == NT_DESC_GROUPS)) {
+        a->kind = desc->check == nt_desc_check(index) ? kind : (uint8_t)NT_DESC_NONE;
+        return;
+    }
     if (desc->check != nt_desc_check(index) || desc->ref_count != 1 ||
         a->ref.region >= NT_TCP_POOLS || tcp->regions.entry[a->ref.region].pool == NULL)
         return;
@@ -139,6 +143,9 @@ static void handle(struct nt_tcp_engine *tcp, struct arrived *a)
         nt_tcp_count(tcp, a->problem);
         if (!a->has_buffer)
             return;
+    } else if (NT_UNLIKELY(!a->has_buffer)) {
+        nt_tcp_groups_heard(tcp, nt_consumer_slot(&tcp->from_ip));
+        return;
     } else if (!nt_pool_is_lent(segment->pool, segment->buffer, segment->use)) {
         nt_tcp_count(tcp, NT_TCP_STALE_BUFFERS); // since it was read
     } else if (a->kind == NT_DESC_PACKET) {

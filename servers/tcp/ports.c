@@ -45,14 +45,14 @@ static bool tuple_free(const struct nt_tcp_engine *tcp, const struct nt_tcp_tupl
     return true;
 }
 
-// Where IP delivers segments of a connection.
-uint32_t nt_tcp_lane_of(const struct nt_tcp_engine *tcp, const struct nt_tcp_tuple *tuple)
+// As at boot: no two lanes say so of one four-tuple, whatever flow groups have moved since.
+static bool leads_back(const struct nt_tcp_engine *tcp, const struct nt_tcp_tuple *tuple)
 {
-    if (NT_LIKELY(tcp->steering.config.lanes == 1))
-        return 0;
+    if (!nt_tcp_has_lanes(tcp))
+        return true;
     struct nt_flow arriving = {tuple->remote_addr, tuple->local_addr, tuple->remote_port,
                                tuple->local_port};
-    return nt_steering_lane(&tcp->steering, &arriving);
+    return nt_steering_lane(&tcp->steering, &arriving) == tcp->config.lane;
 }
 
 // With several lanes, only ports that lead back to this one (Fastsocket §3.3: an active
@@ -71,7 +71,7 @@ uint16_t nt_tcp_choose_port(struct nt_tcp_engine *tcp, const uint8_t local[16],
         uint16_t port =
             (uint16_t)(NT_TCP_PORT_FIRST + (offset % PORTS + *cursor % PORTS + i) % PORTS);
         struct nt_tcp_tuple tuple = {local, remote, port, remote_port};
-        if (nt_tcp_lane_of(tcp, &tuple) != tcp->config.lane || listening_on(tcp, port) ||
+        if (!leads_back(tcp, &tuple) || listening_on(tcp, port) ||
             !tuple_free(tcp, &tuple, time_wait))
             continue;
         nt_txn_touch(&tcp->txn, cursor, sizeof(*cursor));

@@ -138,6 +138,7 @@ static int recover_time_waits(struct nt_tcp_engine *tcp)
             continue;
         }
         nt_tcp_hash_add_time_wait(tcp, i);
+        tcp->time_wait_most = nt_max_u32(tcp->time_wait_most, i + 1);
         // They all expire within a minute of one another: any of them is a fit origin.
         base = count == 0 ? tcp->time_wait[i].expires_ms - (1u << 31) : base;
         order[count++] = (uint64_t)(tcp->time_wait[i].expires_ms - base) << 32 | i;
@@ -180,6 +181,8 @@ int nt_tcp_recover(struct nt_tcp_engine *tcp, char *why, uint64_t why_bytes)
             tcp->tcb_free[tcp->tcb_free_count++] = i;
         else if (recover_tcb(tcp, i, why, why_bytes) != 0)
             return -1;
+        if (tcp->tcb[i].state != NT_TCP_FREE)
+            tcp->tcb_most = nt_max_u32(tcp->tcb_most, i + 1);
     }
     tcp->status->counter[NT_TCP_TCBS_IN_USE] = tcp->config.shape.tcbs - tcp->tcb_free_count;
     if (recover_time_waits(tcp) != 0)

@@ -24,7 +24,7 @@
 
 enum {
     NT_TCP_ARENA_KIND = 0x4e545450,
-    NT_TCP_ARENA_LAYOUT = 4,
+    NT_TCP_ARENA_LAYOUT = 5,
     NT_TCP_NO_AREA = 0xffff,
     // Out-of-order ranges kept a connection. More holes than this at once are rare, and what is
     // dropped is sent again.
@@ -254,6 +254,17 @@ struct nt_tcp_binding {
     uint8_t pad[3];
 };
 
+struct nt_tcp_groups { // flow groups (groups.c)
+    uint32_t mark;
+    uint32_t giving; // the one that is being given away, + 1; 0: none
+    uint32_t next;   // of all TCBs and TIME-WAIT blocks, the one to look at next
+    uint8_t looking; // 1: through them, for those that IP must know by exact match
+    uint8_t again;   // 1: also for those that it was told of
+    uint8_t asked;   // 1: IP was asked whose they are, since this arena is new
+    uint8_t pad;
+    uint64_t own[64]; // NT_STEERING_GROUPS bits: new connections of these are this lane's
+};
+
 struct nt_tcp_globals {
     uint32_t magic;
     uint32_t tcbs;
@@ -268,7 +279,8 @@ struct nt_tcp_globals {
     uint32_t fence_number; // last fence sent
     uint32_t fence_sent_ms;
     uint32_t pad;
-    uint32_t cookie_period;      // the last one in which a SYN cookie was sent, and 1 (cookies.c)
+    uint32_t cookie_period; // the last one in which a SYN cookie was sent, and 1 (cookies.c)
+    struct nt_tcp_groups groups;
     struct nt_request reply[64]; // by request number; kind 0: none
 };
 

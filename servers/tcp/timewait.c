@@ -59,6 +59,7 @@ uint32_t nt_tcp_time_wait_add(struct nt_tcp_engine *tcp, const struct nt_tcb *t)
     }
     uint32_t index = tcp->tw_free[--tcp->tw_free_count];
     struct nt_time_wait *tw = &tcp->time_wait[index];
+    tcp->time_wait_most = nt_max_u32(tcp->time_wait_most, index + 1);
     touch(tcp, tw);
     uint32_t mark = tw->mark;
     *tw = (struct nt_time_wait){

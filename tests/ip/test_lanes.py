@@ -20,6 +20,8 @@ def made(kind: str, lanes: int = 3) -> IpLab:
     for driver in lab.drivers:
         driver.frames()
     lab.learn()
+    for lane in lab.lanes:
+        assert lane.received() == []
     return lab
 
 
