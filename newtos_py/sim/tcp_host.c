@@ -230,8 +230,8 @@ int64_t nt_sim_host_step(struct nt_sim_host *host, uint64_t now_ns, uint32_t bud
     return done;
 }
 
-__attribute__((noinline)) int64_t nt_sim_host_step_counted(struct nt_sim_host *host,
-                                                           uint64_t now_ns, uint32_t budget)
+__attribute__((noinline, used)) int64_t nt_sim_host_step_counted(struct nt_sim_host *host,
+                                                                 uint64_t now_ns, uint32_t budget)
 {
     return nt_sim_host_step(host, now_ns, budget);
 }
@@ -431,7 +431,7 @@ uint32_t nt_sim_host_buffers_out(struct nt_sim_host *host)
            host->owner.free_large_count;
 }
 
-uint32_t nt_sim_host_unsent(const struct nt_sim_host *host)
+__attribute__((noinline, used)) uint32_t nt_sim_host_unsent(const struct nt_sim_host *host)
 {
     return nt_load_acquire(&host->ip_in.peer->tail) - host->ip_in.head;
 }
