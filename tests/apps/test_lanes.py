@@ -222,7 +222,7 @@ def test_one_listening_socket_is_shown_once(echo: Any) -> None:
 
 
 @pytest.mark.apps("lighttpd", "ab")
-def test_twenty_policy_learns_long_connections_and_misses_short_ones(make_hosts: Any) -> None:
+def test_twenty_policy_learns_long_connections_and_forwards_what_it_misses(make_hosts: Any) -> None:
     """Affinity-Accept §7.1: the card learns from what is sent; what it misses IP puts right."""
     keys = 'lanes = 2\nsteering = "twenty-policy"\n'
     with make_hosts("", keys) as pair:
@@ -249,7 +249,8 @@ def test_twenty_policy_learns_long_connections_and_misses_short_ones(make_hosts:
             pair.ask("ab", "-q", "-n", "400", "-c", "8", f"http://{ADDRESS}:{LIGHTTPD}/20")
             local, short = local_and_all()
             assert short > 1000
-            assert short // 4 < local < short * 3 // 4, f"{local} of {short} by chance"
+            # Toeplitz is linear: with some keys, ports that follow one another share a queue.
+            # So chance may make all of them local, or none.
             assert pair.counter(pair.client, "ip", "forwarded") >= short - local
             url = f"http://{ADDRESS}:{LIGHTTPD}/20"
             pair.ask("ab", "-q", "-k", "-n", "1500", "-c", "1", url)
