@@ -11,7 +11,8 @@ import socket
 PORT = 4000
 CALLS = 200
 WAITS = 50
-# Within the host, so that both ends are this program's; its area holds 8192 sockets.
+# Within the host, so that both ends are this program's; an area holds 8,192 sockets, and valgrind
+# leaves no address space to map another.
 CONNECTIONS = 4_000
 
 
